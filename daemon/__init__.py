@@ -1,0 +1,1 @@
+"""The DICOM front: listener, spool, assembler, dispatcher, page and command line. Never imports torch."""

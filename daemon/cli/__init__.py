@@ -1,0 +1,1 @@
+"""The command line: composition root, imports a command's parts only when it runs."""

@@ -1,0 +1,1 @@
+"""The queue page, its JSON and its metrics."""

@@ -1,0 +1,1 @@
+"""From DICOM files to a drafted report, offline: no server, no queue, no database."""

@@ -1,0 +1,1 @@
+"""Headers first: classify series, choose DWI and ADC, assemble volumes."""

@@ -1,0 +1,1 @@
+"""From retrieved findings to the report: prompt, schema, language model."""

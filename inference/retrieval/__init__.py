@@ -1,0 +1,1 @@
+"""The case base: FAISS index and the table of cases."""

@@ -1,0 +1,1 @@
+"""Training of the encoder; imports serving code, never the reverse."""

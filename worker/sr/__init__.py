@@ -1,0 +1,1 @@
+"""The Structured Report: composed, checked, serialised once."""
