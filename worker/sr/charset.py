@@ -1,0 +1,105 @@
+"""Specific Character Set (0008,0005): which one can carry a document's text, character for character.
+
+PS3.3 C.12.1.1.2 (defined terms), PS3.5 6.1 (repertoires, code extension). pydicom does the coding; here are the
+questions it does not ask: it takes ISO 8859-1 for the default repertoire, which is ASCII, and it does not mind when
+what it wrote reads back as something else.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+from pydicom.charset import convert_encodings, decode_bytes, encode_string
+from pydicom.dataset import Dataset
+from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
+
+UTF8 = ("ISO_IR 192",)
+TEXT_VRS = frozenset({"SH", "LO", "ST", "LT", "UC", "UT", "PN"})  # PS3.5 6.1.2.3
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+_DEFAULT_CODEC = "iso8859"  # pydicom's name for the default repertoire; ISO_IR 100 is "latin_1" there
+_KATAKANA_CODEC = "shift_jis"  # pydicom's codec for JIS X 0201, of which it may use the single bytes only
+_SINGLE_BYTE = ("13", "100", "101", "109", "110", "126", "127", "138", "144", "148", "166")  # table C.12-2
+_WITHOUT_EXTENSION = {"GB18030", "GBK", *UTF8, *(f"ISO_IR {n}" for n in _SINGLE_BYTE)}  # tables C.12-2 and C.12-5
+_FIRST = {"", "ISO 2022 IR 6", *(f"ISO 2022 IR {n}" for n in _SINGLE_BYTE)}  # table C.12-3
+_FURTHER = _FIRST - {""} | {f"ISO 2022 IR {n}" for n in ("87", "159", "149", "58")}  # table C.12-4
+
+
+def declared(dataset: Dataset) -> tuple[str, ...]:
+    """The dataset's character set as written; () when absent or the default repertoire alone."""
+    value = dataset.get("SpecificCharacterSet")
+    terms = (value,) if isinstance(value, str) else tuple(value or ())
+    return () if terms in ((), ("",), ("ISO_IR 6",)) else tuple(str(term) for term in terms)
+
+
+def usable(terms: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The same character set as the standard writes it, or None if it has no such combination of terms."""
+    if len(terms) <= 1:
+        return terms if not terms or terms[0] in _WITHOUT_EXTENSION | _FIRST else None
+    # "ISO_IR 13\ISO 2022 IR 87" is common and means ISO 2022 IR 13: without the code extension there is no second.
+    first = terms[0].replace("ISO_IR ", "ISO 2022 IR ") if terms[0].startswith("ISO_IR ") else terms[0]
+    written = (first, *terms[1:])
+    return written if first in _FIRST and set(terms[1:]) <= _FURTHER else None
+
+
+def choose(terms: tuple[str, ...], dataset: Dataset) -> tuple[str, ...]:
+    """The source's character set if it carries all text of `dataset`, else UTF-8."""
+    kept = usable(terms)
+    if kept is None or any(not carries(kept, vr, text) for _, vr, text in texts(dataset)):
+        return UTF8
+    return kept
+
+
+def carries(terms: tuple[str, ...], vr: str, text: str) -> bool:
+    """Whether `text`, written in the character set and read again, is the same; `terms` as `usable` returned them."""
+    encodings = convert_encodings(list(terms))
+    if not _in_repertoires(encodings, text):
+        return False
+    if vr == "PN":
+        encoded = PersonName(text).encode(encodings)
+        # A component's multi-byte character may hold the byte of the backslash, which parts values.
+        return b"\\" not in encoded and str(PersonName(encoded, encodings)) == text
+    encoded = encode_string(text, encodings)
+    parted = vr in ("SH", "LO", "UC") and b"\\" in encoded
+    return not parted and decode_bytes(encoded, encodings, TEXT_VR_DELIMS) == text
+
+
+def undeclared(dataset: Dataset) -> list[str]:
+    """Keywords of attributes whose bytes are not of the character set that `dataset` declares.
+
+    Such text has no known meaning (a Korean name in a header that says ASCII), so it can't be copied in truth.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom corrects misspelt terms and says so; the reader of headers has heard
+        encodings = convert_encodings(list(declared(dataset)))
+    return sorted({k for k, _, text in texts(dataset) if REPLACEMENT in text or not _in_repertoires(encodings, text)})
+
+
+def texts(dataset: Dataset) -> Iterator[tuple[str, str, str]]:
+    """(keyword, VR, value) of every text value in the dataset and its sequences, in order."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from texts(item)
+        elif element.VR in TEXT_VRS and not element.is_empty:
+            values = [element.value] if element.VM == 1 else element.value
+            yield from ((element.keyword, element.VR, str(value)) for value in values)
+
+
+def _in_repertoires(encodings: list[str], text: str) -> bool:
+    if encodings[0] == _DEFAULT_CODEC and any("\x80" <= character <= "\xff" for character in text):
+        return False  # pydicom would write them as bare bytes, with no escape sequence that declares them
+    return all(any(_encodes(codec, character) for codec in encodings) for character in text)
+
+
+def _encodes(codec: str, character: str) -> bool:
+    if codec == _DEFAULT_CODEC:
+        return character.isascii()
+    if codec == _KATAKANA_CODEC:  # its 5C is a yen sign and its 7E an overline, not backslash and tilde
+        return (character.isascii() and character not in "\\~") or "\uff61" <= character <= "\uff9f"
+    try:
+        character.encode(codec)
+    except UnicodeEncodeError:
+        return False
+    return True
