@@ -45,6 +45,7 @@ class ClaimedJob:
     study_uid: str
     stage: Stage
     attempt: int  # 1 for the first
+    failures: int  # earlier attempts at this stage that ended in a dead worker or an unforeseen error
     owner: str
     opened_at: float
     files: tuple[JobFile, ...]
@@ -62,19 +63,15 @@ class PersistedResult:
 # --- dispatcher ---------------------------------------------------------------------------------------------------
 
 
-def publishable(database: Database, now: float) -> list[JobMessage]:
-    """Jobs that should have a message in the queue and have none; jobs whose owner fell silent are freed first."""
+def publishable(database: Database, now: float, is_dead: Callable[[str], bool]) -> list[JobMessage]:
+    """Jobs that should have a message in the queue and have none; jobs whose owner is gone are freed first."""
     with database.transaction() as session:
-        silent = session.scalars(
-            select(Job).where(Job.state == JobState.RUNNING, Job.lease_until < now).with_for_update()
-        )
-        for job in silent:
-            append(
-                session, now, "owner_lost", f"{job.owner} fell silent at {job.stage}; taken back", job.study_id, job.id
-            )
-            job.state, job.owner, job.lease_until = JobState.QUEUED, None, None
-            job.published_at, job.next_attempt_at = None, now
-            _set_study_state(session, job, StudyState.QUEUED)
+        for job in session.scalars(select(Job).where(Job.state == JobState.RUNNING).with_for_update()):
+            if not _lease_holds(job, now, is_dead):
+                _count_lost_owner(session, job, now)
+                job.state, job.owner, job.lease_until = JobState.QUEUED, None, None
+                job.published_at, job.next_attempt_at = None, now
+                _set_study_state(session, job, StudyState.QUEUED)
         session.flush()
         ready = session.scalars(
             select(Job)
@@ -89,10 +86,15 @@ def publishable(database: Database, now: float) -> list[JobMessage]:
 
 
 def mark_published(database: Database, message: JobMessage, now: float) -> None:
-    """Remember that a message for this stage is in the queue."""
+    """Remember that a message for this stage is in the queue; `now` is the moment before it was published.
+
+    A worker may have taken the message up by now: a job that moved on since (its next attempt, another stage) has no
+    message and is left unmarked.
+    """
     with database.transaction() as session:
-        job = _locked(session, message.job_id)
-        if job.stage == message.stage and job.state in (JobState.QUEUED, JobState.WAITING):
+        job = session.scalars(select(Job).where(Job.id == message.job_id).with_for_update()).one()
+        waits = job.stage == message.stage and job.state in (JobState.QUEUED, JobState.WAITING)
+        if waits and job.next_attempt_at <= now:
             job.published_at = now
 
 
@@ -122,11 +124,10 @@ def claim(
         job = session.scalar(select(Job).where(Job.id == message.job_id).with_for_update())
         if job is None or job.stage != message.stage or job.state not in UNFINISHED:
             return None
-        if job.state == JobState.RUNNING and job.owner is not None:
-            lease_holds = job.lease_until is not None and job.lease_until >= now
-            if lease_holds and not is_dead(job.owner):
+        if job.state == JobState.RUNNING:
+            if _lease_holds(job, now, is_dead):
                 return None
-            append(session, now, "owner_lost", f"{job.owner} died at {job.stage}; taken over", job.study_id, job.id)
+            _count_lost_owner(session, job, now)
         if job.state == JobState.WAITING and job.next_attempt_at > now:
             return None
         job.state, job.owner, job.lease_until = JobState.RUNNING, owner, now + lease_s
@@ -146,6 +147,7 @@ def claim(
             study_uid=study.study_uid,
             stage=Stage(job.stage),
             attempt=job.attempts,
+            failures=job.failures,
             owner=owner,
             opened_at=job.created_at,
             files=tuple(JobFile(file.sop_instance_uid, file.sha256, file.path) for file in files),
@@ -163,7 +165,7 @@ def advance(database: Database, claimed: ClaimedJob, to: Stage, now: float) -> J
     with database.transaction() as session:
         job = _owned(session, claimed)
         append(session, now, "finished", claimed.stage, job.study_id, job.id)
-        job.stage, job.state, job.attempts = to, JobState.QUEUED, 0
+        job.stage, job.state, job.attempts, job.failures = to, JobState.QUEUED, 0, 0
         job.owner, job.lease_until, job.published_at, job.next_attempt_at = None, None, None, now
         _set_study_state(session, job, StudyState.QUEUED)
         return JobMessage(job.id, to)
@@ -212,12 +214,13 @@ def finish(database: Database, claimed: ClaimedJob, destination: str, status: in
         _end(session, job, JobState.DONE, StudyState.REPORTED, now)
 
 
-def defer(database: Database, claimed: ClaimedJob, until: float, error: str, now: float) -> None:
-    """The attempt failed and another follows at `until`."""
+def defer(database: Database, claimed: ClaimedJob, until: float, error: str, now: float, *, is_failure: bool) -> None:
+    """The attempt brought no result and another follows at `until`; only failures use up the job's attempts."""
     with database.transaction() as session:
         job = _owned(session, claimed)
         job.state, job.next_attempt_at, job.last_error = JobState.WAITING, until, error
         job.owner, job.lease_until, job.published_at = None, None, None
+        job.failures += is_failure
         _set_study_state(session, job, StudyState.WAITING)
         append(
             session, now, "attempt_failed", f"{claimed.stage}, attempt {claimed.attempt}: {error}", job.study_id, job.id
@@ -270,16 +273,23 @@ def cancel(database: Database, study_uid: str, now: float) -> None:
 # --- shared -------------------------------------------------------------------------------------------------------
 
 
-def _locked(session: Session, job_id: str) -> Job:
-    return session.scalars(select(Job).where(Job.id == job_id).with_for_update()).one()
-
-
 def _owned(session: Session, claimed: ClaimedJob) -> Job:
     owned = and_(Job.id == claimed.job_id, Job.state == JobState.RUNNING, Job.owner == claimed.owner)
     job = session.scalar(select(Job).where(owned, Job.stage == claimed.stage).with_for_update())
     if job is None or job.attempts != claimed.attempt:
         raise ClaimLost(f"job {claimed.job_id} at {claimed.stage} is no longer {claimed.owner}'s")
     return job
+
+
+def _lease_holds(job: Job, now: float, is_dead: Callable[[str], bool]) -> bool:
+    silent = job.lease_until is None or job.lease_until < now
+    return not silent and job.owner is not None and not is_dead(job.owner)
+
+
+def _count_lost_owner(session: Session, job: Job, now: float) -> None:
+    job.failures += 1
+    job.last_error = f"the worker process died at {job.stage}"
+    append(session, now, "owner_lost", f"{job.owner} is gone at {job.stage}; taken back", job.study_id, job.id)
 
 
 def _set_study_state(session: Session, job: Job, state: StudyState) -> None:

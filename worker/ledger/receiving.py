@@ -167,7 +167,7 @@ def open_job(database: Database, study_uid: str, now: float) -> tuple[Opened, st
 
 def queue_again(session: Session, study: Study, job: Job, now: float) -> None:
     """Put a job at its start, within the caller's transaction."""
-    job.state, job.stage, job.attempts = JobState.QUEUED, Stage.PREPARE, 0
+    job.state, job.stage, job.attempts, job.failures = JobState.QUEUED, Stage.PREPARE, 0, 0
     job.next_attempt_at, job.published_at = now, None
     job.owner, job.lease_until, job.finished_at, job.last_error = None, None, None, ""
     study.state = StudyState.QUEUED

@@ -76,6 +76,8 @@ class Job(Base):
     state: Mapped[str] = mapped_column(String(16))
     stage: Mapped[str] = mapped_column(String(16))
     attempts: Mapped[int] = mapped_column(Integer, default=0)  # at the present stage
+    # Attempts at this stage that ended in a dead worker or an unforeseen error; waiting for a PACS is not one.
+    failures: Mapped[int] = mapped_column(Integer, default=0)
     created_at: Mapped[float] = mapped_column(Float)
     next_attempt_at: Mapped[float] = mapped_column(Float)
     published_at: Mapped[float | None] = mapped_column(Float)  # None: no message for it is in the queue

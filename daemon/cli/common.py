@@ -1,0 +1,102 @@
+"""What the commands share: exit codes, settings, the ledger, and how an error ends a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from pirtad.worker.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from pirtad.worker.ledger.database import Database
+
+DEFAULT_CONFIG = Path("pirtad.toml")
+CONFIG_VARIABLE = "PIRTAD_CONFIG"
+
+
+class Exit(IntEnum):
+    """Exit codes; `docs/cli.md` and `pirtad --help` list them."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    NOT_POSSIBLE = 4
+
+
+EXIT_CODES = {
+    Exit.OK: "done",
+    Exit.FAILED: "what was asked for failed: a study was set aside, an image was not taken, a check says FAIL",
+    Exit.USAGE: "wrong usage, or settings that can't be used",
+    Exit.UNREACHABLE: "a service could not be reached: ledger, queue, DICOM peer, language model",
+    Exit.NOT_POSSIBLE: "not found, or not possible in the state it is in",
+}
+
+
+def stop(code: Exit, message: str) -> NoReturn:
+    """Say why on standard error and end the command."""
+    typer.echo(message, err=True)
+    raise typer.Exit(int(code))
+
+
+def config_path(context: typer.Context) -> Path | None:
+    """The settings file in force: --config, PIRTAD_CONFIG, ./pirtad.toml if it is there, or none."""
+    given = context.find_root().obj
+    if isinstance(given, Path):
+        return given
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+
+
+def settings_of(context: typer.Context) -> Settings:
+    """The settings, read now; exit 2 if they can't be used."""
+    try:
+        return load_settings(config_path(context))
+    except SettingsError as error:
+        stop(Exit.USAGE, str(error))
+
+
+@contextmanager
+def ledger_of(settings: Settings) -> Iterator[Database]:
+    """The ledger for the time of the block; exit 3 if it can't be reached, 1 if its schema is a newer version's."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from pirtad.worker.ledger.database import LedgerOutOfDate, open_ledger
+
+    try:
+        database = open_ledger(settings.storage.ledger_url())
+    except LedgerOutOfDate as error:
+        stop(Exit.FAILED, str(error))
+    except (SQLAlchemyError, OSError) as error:
+        stop(Exit.UNREACHABLE, f"the ledger can't be opened: {_first_line(error)}")
+    try:
+        yield database
+    except SQLAlchemyError as error:
+        stop(Exit.UNREACHABLE, f"the ledger can't be read: {_first_line(error)}")
+    finally:
+        database.close()
+
+
+def own_command_line(config: Path | None, *arguments: str) -> tuple[str, ...]:
+    """The command line that runs another pirtad command with these settings; `-P` keeps the current directory out of
+    the import path."""
+    chosen = () if config is None else ("--config", str(config.absolute()))
+    return (sys.executable, "-P", "-m", "pirtad.daemon.cli", *chosen, *arguments)
+
+
+def config_from_environment() -> Path | None:
+    """PIRTAD_CONFIG, if it is set and not empty."""
+    value = os.environ.get(CONFIG_VARIABLE, "")
+    return Path(value) if value else None
+
+
+def _first_line(error: Exception) -> str:
+    # SQLAlchemy's further lines are the statement and a link; a URL's password is not in its first line.
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,92 @@
+"""The unit of an ADC map: stated by the header where it is, found from the tissue otherwise, checked in both cases.
+
+Maps in 1e-6, 1e-3 and 1 mm2/s all occur in archives and mostly say nothing about it. Normal brain has an ADC of
+0.6e-3 to 1.2e-3 mm2/s, so that the median over the brain tells units that lie a thousandfold apart without doubt.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from pirtad.inference.dicom.attributes import items, number, text
+from pirtad.inference.errors import StudyNotUsable
+
+UNITS_MM2_PER_S = (1e-6, 1e-3, 1.0)
+"""The conventions in use, each as its value in mm2/s."""
+PLAUSIBLE_MEDIAN_MM2_PER_S = (0.4e-3, 2.0e-3)
+"""Normal brain is 0.6e-3 to 1.2e-3; wider for large infarcts (below) and for neonates and unmasked CSF (above)."""
+MIN_TISSUE_VOXELS = 1000
+"""Fewer positive voxels make no brain. Chosen; see docs/adr/0002-choosing-dwi-and-adc.md."""
+
+# UCUM and free text: 'mm2/s', 'um2/s', '10-6.mm2/s', '10*-6.mm2/s', '10^-3 mm²/s', '1E-6 mm2/s', '* 10^-6 mm2/sec'.
+_UNIT = re.compile(r"^[*x×]?(?:(?:10[*^]?|1\.?0*e)(?P<power>[-−]\d+)[.*·]?)?(?P<length>mm|um|µm|μm)[\^]?[2²]/s(?:ec)?$")
+
+
+def stated_mapping(header: Dataset) -> tuple[float, float, float | None]:
+    """How one image's stored values become diffusivity: slope, intercept, and the unit stated in mm2/s or None.
+
+    A Real World Value Mapping (PS3.3 C.7.6.16.2.11) in a diffusivity unit wins over RescaleSlope; the unit next to the
+    rescale is looked for in RescaleType (0028,1054) and Units (0054,1001).
+    """
+    for item in items(header, "RealWorldValueMappingSequence"):
+        slope, intercept = number(item, "RealWorldValueSlope"), number(item, "RealWorldValueIntercept")
+        units = [parse_unit(text(code, "CodeValue")) for code in items(item, "MeasurementUnitsCodeSequence")]
+        if slope and intercept is not None and units and units[0] is not None:
+            return slope, intercept, units[0]
+    stated = parse_unit(text(header, "RescaleType")) or parse_unit(text(header, "Units"))
+    return *rescale_of(header), stated
+
+
+def rescale_of(header: Dataset) -> tuple[float, float]:
+    """RescaleSlope and RescaleIntercept (PS3.3 C.11.1.1.2); 1 and 0 where absent.
+
+    Raises:
+        StudyNotUsable: "broken_rescale" for a slope of zero or less, or one of the two without a value.
+    """
+    if "RescaleSlope" not in header and "RescaleIntercept" not in header:
+        return 1.0, 0.0
+    slope = number(header, "RescaleSlope")
+    intercept = number(header, "RescaleIntercept") if "RescaleIntercept" in header else 0.0
+    if slope is None or slope <= 0 or intercept is None:
+        uid = text(header, "SOPInstanceUID")
+        raise StudyNotUsable("broken_rescale", f"instance {uid} has an unusable RescaleSlope or RescaleIntercept")
+    return slope, intercept
+
+
+def parse_unit(stated: str) -> float | None:
+    """A diffusivity unit as its value in mm2/s; None for anything else."""
+    found = _UNIT.match(re.sub(r"\s", "", stated).replace("−", "-"))
+    if not found:
+        return None
+    power = int(found["power"]) if found["power"] else 0
+    return float(10.0 ** (power - (0 if found["length"] == "mm" else 6)))
+
+
+def unit_of(tissue: NDArray[np.float64], stated_mm2_per_s: float | None) -> float:
+    """The unit, in mm2/s, of ADC values (N,) sampled where there is tissue; only the positive ones are looked at.
+
+    Raises:
+        StudyNotUsable: "adc_unit" when no unit makes a brain of these values, or when the stated one does not.
+    """
+    positive = tissue[tissue > 0]
+    if positive.size < MIN_TISSUE_VOXELS:
+        raise _unusable(f"only {positive.size} voxels with a positive ADC")
+    median = float(np.median(positive))
+    low, high = PLAUSIBLE_MEDIAN_MM2_PER_S
+    for unit in UNITS_MM2_PER_S if stated_mm2_per_s is None else (stated_mm2_per_s,):
+        if low <= median * unit <= high:
+            return unit
+    tried = "any known unit" if stated_mm2_per_s is None else f"the stated unit of {stated_mm2_per_s:g} mm2/s"
+    raise _unusable(f"median {median:.4g} over the tissue is no brain in {tried}")
+
+
+def _unusable(reason: str) -> StudyNotUsable:
+    return StudyNotUsable(
+        "adc_unit",
+        f"unit of the ADC map cannot be told: {reason}",
+        "Normal brain is 0.6e-3 to 1.2e-3 mm2/s; check the map, and whether it is an ADC map at all.",
+    )

@@ -1,0 +1,156 @@
+"""From the image planes of a series to one affine, or a refusal that says what is wrong with the planes.
+
+PS3.3 C.7.6.2.1.1: the centre of the pixel at column i, row j lies at
+    ImagePositionPatient + i * PixelSpacing[1] * IOP[0:3] + j * PixelSpacing[0] * IOP[3:6]      (mm, LPS)
+Slices are ordered by the projection of ImagePositionPatient on the normal IOP[0:3] x IOP[3:6]; instance numbers are
+an archive's business and say nothing about space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from pirtad.inference.dicom.attributes import numbers, text, whole
+from pirtad.inference.errors import StudyNotUsable
+
+# All four chosen; see docs/adr/0002-choosing-dwi-and-adc.md.
+COSINE_TOLERANCE = 1e-3
+"""Largest difference of a direction cosine between the slices of one series, and from unit length or a right angle."""
+POSITION_TOLERANCE_MM = 0.1
+"""Largest distance of a slice from its place on the uniform grid, or that share of the gap below if larger."""
+POSITION_TOLERANCE_OF_GAP = 0.02
+SPACING_TOLERANCE = 1e-3
+"""Largest relative difference of PixelSpacing between the slices of one series."""
+
+_RESEND = "Compare the number of images with the archive's and send the series again."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceStack:
+    """Parallel, evenly spaced slices.
+
+    order: positions in the given sequence of headers, by ascending projection on the slice normal.
+    affine: float64 (4, 4); (i, j, k, 1) to mm, LPS, voxel centres; right-handed. shape: (I, J, K).
+    """
+
+    order: tuple[int, ...]
+    affine: NDArray[np.float64]
+    shape: tuple[int, int, int]
+    frame_of_reference_uid: str
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along i, j, k."""
+        x, y, z = (float(length) for length in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return x, y, z
+
+    @property
+    def coverage_mm(self) -> float:
+        """Extent along the slice normal, from outer face to outer face, a slice counted as thick as the gap."""
+        return self.spacing_mm[2] * self.shape[2]
+
+    @property
+    def axial(self) -> bool:
+        """Whether the slice normal is nearer to the patient's long axis than to any plane across it."""
+        return bool(abs(self.affine[2, 2]) >= self.spacing_mm[2] * np.cos(np.pi / 4))
+
+
+def stack_of(headers: Sequence[Dataset]) -> SliceStack:
+    """The geometry of one series' image headers, given in any order.
+
+    Raises:
+        StudyNotUsable: "broken_geometry" for planes that do not make one evenly spaced stack: an attribute missing,
+            fewer than two slices, orientations or sizes that differ, two slices at one place, uneven gaps.
+    """
+    planes = [_plane(header) for header in headers]
+    first = planes[0] if planes else None
+    if first is None or len(planes) < 2:
+        raise _broken(f"{len(planes)} slice(s): no stack")
+    for plane in planes:
+        if plane.size != first.size or not np.allclose(plane.spacing, first.spacing, rtol=SPACING_TOLERANCE, atol=0):
+            raise _broken("Rows, Columns or PixelSpacing differ between its images")
+        if not np.allclose(plane.cosines, first.cosines, rtol=0, atol=COSINE_TOLERANCE):
+            raise _broken("ImageOrientationPatient differs between its images")
+        if plane.frame_of_reference_uid != first.frame_of_reference_uid:
+            raise _broken("FrameOfReferenceUID differs between its images")
+
+    row, column = first.cosines
+    normal = np.cross(row, column)
+    projections = np.array([plane.position @ normal for plane in planes])
+    order = sorted(range(len(planes)), key=lambda at: float(projections[at]))
+    gap = _even_gap(projections[order], np.array([planes[at].position for at in order]), normal)
+
+    affine = np.eye(4)
+    affine[:3, 0] = row * first.spacing[1]
+    affine[:3, 1] = column * first.spacing[0]
+    affine[:3, 2] = normal * gap
+    affine[:3, 3] = planes[order[0]].position
+    rows, columns = first.size
+    return SliceStack(tuple(order), affine, (columns, rows, len(planes)), first.frame_of_reference_uid)
+
+
+def share_inside(inner: SliceStack, outer: SliceStack) -> float:
+    """The share of the inner stack's volume that lies inside the outer one, 0 to 1, from 16^3 even samples."""
+    steps = (np.arange(16) + 0.5) / 16
+    grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    inner_index = grid * np.array(inner.shape) - 0.5
+    position = inner_index @ inner.affine[:3, :3].T + inner.affine[:3, 3]
+    index = np.linalg.solve(outer.affine[:3, :3], (position - outer.affine[:3, 3]).T).T
+    inside = np.all((index >= -0.5) & (index <= np.array(outer.shape) - 0.5), axis=1)
+    return float(inside.mean())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plane:
+    size: tuple[int, int]
+    spacing: tuple[float, ...]
+    cosines: NDArray[np.float64]
+    position: NDArray[np.float64]
+    frame_of_reference_uid: str
+
+
+def _plane(header: Dataset) -> _Plane:
+    rows, columns = whole(header, "Rows"), whole(header, "Columns")
+    spacing = numbers(header, "PixelSpacing", 2)
+    orientation = numbers(header, "ImageOrientationPatient", 6)
+    position = numbers(header, "ImagePositionPatient", 3)
+    if not rows or not columns or rows < 0 or columns < 0:
+        raise _broken("an image without Rows or Columns")
+    if spacing is None or min(spacing) <= 0:
+        raise _broken("an image without usable PixelSpacing")
+    if orientation is None or position is None:
+        raise _broken("an image without usable ImageOrientationPatient or ImagePositionPatient")
+    cosines = np.array(orientation).reshape(2, 3)
+    lengths = np.linalg.norm(cosines, axis=1)
+    if np.abs(lengths - 1).max() > COSINE_TOLERANCE or abs(cosines[0] @ cosines[1]) > COSINE_TOLERANCE:
+        raise _broken("ImageOrientationPatient is not two perpendicular unit vectors")
+    return _Plane((rows, columns), spacing, cosines, np.array(position), text(header, "FrameOfReferenceUID"))
+
+
+def _even_gap(projections: NDArray[np.float64], positions: NDArray[np.float64], normal: NDArray[np.float64]) -> float:
+    """The distance between neighbours in mm, given projections (K,) and positions (K, 3), both in order."""
+    gaps = np.diff(projections)
+    tolerance = max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE_OF_GAP * float(np.median(gaps)))
+    doubled = int((gaps <= tolerance).sum())
+    if doubled:
+        raise _broken(f"{doubled} slice(s) lie where another one lies")
+    gap = float(projections[-1] - projections[0]) / (len(projections) - 1)
+    expected = positions[0] + np.outer(np.arange(len(positions)) * gap, normal)
+    along = np.abs(projections - projections[0] - np.arange(len(projections)) * gap).max()
+    if along > tolerance:
+        typical = float(np.median(gaps))
+        missing = int(np.round(gaps / typical - 1).clip(min=0).sum())
+        suspected = f"; {missing} seem(s) to be missing" if missing else ""
+        raise _broken(f"gaps between {gaps.min():.2f} and {gaps.max():.2f} mm over {len(positions)} slices{suspected}")
+    if np.linalg.norm(positions - expected, axis=1).max() > 2 * tolerance:
+        raise _broken("slices are shifted against each other within their planes")
+    return gap
+
+
+def _broken(what: str) -> StudyNotUsable:
+    return StudyNotUsable("broken_geometry", f"broken geometry: {what}", _RESEND)

@@ -1,0 +1,66 @@
+"""What the prepare stage hands to the infer stage: the network's input and the facts that go into the report."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pirtad.inference.preprocess.network_input import NetworkInput
+from pirtad.inference.report.report import Registry
+
+_INPUT = "input.npz"
+_FACTS = "facts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A study ready for the encoder.
+
+    dwi_uids, adc_uids: SOP Instance UIDs of the images that were used.
+    """
+
+    network_input: NetworkInput = field(repr=False)
+    registry: Registry
+    b_value_s_per_mm2: float
+    dwi_uids: tuple[str, ...] = ()
+    adc_uids: tuple[str, ...] = ()
+
+    def save(self, directory: Path) -> None:
+        """Write into an existing directory; the facts, written last, tell that it is whole."""
+        self.network_input.save(directory / _INPUT)
+        facts = {
+            "registry": asdict(self.registry),
+            "b_value_s_per_mm2": self.b_value_s_per_mm2,
+            "dwi_uids": self.dwi_uids,
+            "adc_uids": self.adc_uids,
+        }
+        write_whole(directory / _FACTS, json.dumps(facts, ensure_ascii=False).encode())
+
+    @classmethod
+    def load(cls, directory: Path) -> Prepared:
+        """The inverse of `save`; ModelMismatch if another preprocessing version wrote it."""
+        facts = json.loads((directory / _FACTS).read_bytes())
+        return cls(
+            network_input=NetworkInput.load(directory / _INPUT),
+            registry=Registry(**facts["registry"]),
+            b_value_s_per_mm2=facts["b_value_s_per_mm2"],
+            dwi_uids=tuple(facts["dwi_uids"]),
+            adc_uids=tuple(facts["adc_uids"]),
+        )
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole and synced, or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with part.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,60 @@
+"""Random draws from one seeded generator, so that a study is a function of its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch.nn import functional
+
+T = TypeVar("T")
+
+
+def blurred(image: torch.Tensor, width: int) -> torch.Tensor:
+    """Moving average of a 3D map over `width` voxels (odd) along each axis."""
+    result = image[None, None]
+    for axis in range(3):
+        size = [1, 1, 1]
+        size[axis] = width
+        result = functional.avg_pool3d(result, size, 1, [one // 2 for one in size])
+    return result[0, 0]
+
+
+class Draw:
+    """All randomness of one study."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def uniform(self, low: float, high: float) -> float:
+        """One number in [low, high)."""
+        return low + (high - low) * float(torch.rand((), generator=self._generator))
+
+    def normal(self, mean: float, deviation: float, limit: float = 2.5) -> float:
+        """One normal number, cut at `limit` deviations."""
+        one = float(torch.randn((), generator=self._generator).clamp(-limit, limit))
+        return mean + deviation * one
+
+    def integer(self, low: int, high: int) -> int:
+        """One whole number in [low, high]."""
+        return int(torch.randint(low, high + 1, (), generator=self._generator))
+
+    def chance(self, probability: float) -> bool:
+        """True with the given probability."""
+        return self.uniform(0.0, 1.0) < probability
+
+    def choice(self, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
+        """One of the options."""
+        odds = torch.tensor(weights if weights is not None else [1.0] * len(options))
+        return options[int(torch.multinomial(odds, 1, generator=self._generator))]
+
+    def noise(self, shape: Sequence[int]) -> torch.Tensor:
+        """Independent standard normal numbers, float32."""
+        return torch.randn(tuple(shape), generator=self._generator)
+
+    def smooth_field(self, shape: Sequence[int], cells: Sequence[int]) -> torch.Tensor:
+        """A smooth random field of `shape` (3D): independent standard normal numbers on a lattice of `cells` nodes per
+        axis, interpolated; about -2 to 2 at the nodes, less between them."""
+        lattice = self.noise((1, 1, *cells))
+        return functional.interpolate(lattice, size=tuple(shape), mode="trilinear", align_corners=True)[0, 0]

@@ -1,0 +1,133 @@
+"""A simulated diffusion study with its truth: what the product is trained on, tested with and shown with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pirtad.inference.findings import Finding, SignalClass, Territory
+from pirtad.inference.simulation.acquisition import acquire, draw_scan, interpolate_in_plane, sample
+from pirtad.inference.simulation.atlas import Atlas, load_atlas
+from pirtad.inference.simulation.confounders import add_confounders
+from pirtad.inference.simulation.draw import Draw
+from pirtad.inference.simulation.lesions import Lesion, draw_lesion, share_in
+from pirtad.inference.simulation.tissue import TissueMaps, draw_tissue
+from pirtad.inference.volume import DiffusionPair, Volume
+
+# Raised whenever the same seed would give another study.
+SIMULATION_VERSION = "1"
+SMALLEST_LESION_ML = 0.5
+LEAST_SHARE_IN_TERRITORY = 0.8
+# Signal of infarct over normal tissue at which a reader would call it strong; chosen, the paper gives no number.
+STRONG_FROM = 1.6
+_CONTRAST = {SignalClass.MILD: (1.25, STRONG_FROM), SignalClass.STRONG: (STRONG_FROM, 2.8)}
+_NORMAL_ADC = 0.8e-3
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What was put in. side: "left", "right" (the patient's, of the larger part) or None; volume_ml: on the DWI grid;
+    lesion_mask: bool on the DWI grid, empty for a normal study."""
+
+    territory: Territory
+    finding: Finding
+    side: str | None
+    volume_ml: float
+    lesion_mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedStudy:
+    """dwi in arbitrary units and adc_mm2_per_s on the same grid, like a scanner's trace image and ADC map."""
+
+    dwi: Volume
+    adc_mm2_per_s: Volume
+    b_value_s_per_mm2: float
+    truth: Truth
+
+    @property
+    def pair(self) -> DiffusionPair:
+        """What preprocessing takes."""
+        return DiffusionPair(self.dwi, self.adc_mm2_per_s, self.b_value_s_per_mm2)
+
+
+def simulate(seed: int, territory: Territory) -> SimulatedStudy:
+    """The study of this seed with an infarct in the territory (none for NORMAL). The same seed gives the same study.
+
+    Raises RuntimeError when no infarct of at least SMALLEST_LESION_ML could be placed in the field of view.
+    """
+    atlas = load_atlas()
+    draw = Draw(seed)
+    for _ in range(_ATTEMPTS):
+        lesion = None if territory is Territory.NORMAL else _draw_clear_lesion(atlas, territory, draw)
+        study = _scan(atlas, territory, lesion, draw)
+        if lesion is None or study.truth.volume_ml >= SMALLEST_LESION_ML:
+            return study
+    raise RuntimeError(f"seed {seed}: no visible {territory} infarct in {_ATTEMPTS} attempts")
+
+
+def _draw_clear_lesion(atlas: Atlas, territory: Territory, draw: Draw) -> Lesion:
+    for _ in range(_ATTEMPTS):
+        lesion = draw_lesion(atlas, territory, draw)
+        if share_in(atlas, lesion.weight, territory) >= LEAST_SHARE_IN_TERRITORY:
+            return lesion
+    raise RuntimeError(f"no {territory} infarct with {LEAST_SHARE_IN_TERRITORY:.0%} in its territory")
+
+
+def _scan(atlas: Atlas, territory: Territory, lesion: Lesion | None, draw: Draw) -> SimulatedStudy:
+    maps = draw_tissue(atlas, draw)
+    add_confounders(maps, atlas, draw)
+    finding = Finding(Territory.NORMAL)
+    layers: list[torch.Tensor] = []
+    if lesion is not None:
+        signal_class = draw.choice((SignalClass.STRONG, SignalClass.MILD), (0.6, 0.4))
+        _restrict_diffusion(maps, atlas, lesion.weight, signal_class, draw)
+        finding = Finding(territory, signal_class, lesion.infarct_type)
+        layers.append(lesion.weight)
+    layers.append(atlas.brain.float())
+
+    b_value = draw.choice((800.0, 1000.0, 1200.0), (0.1, 0.8, 0.1))
+    scan = draw_scan(draw)
+    stack = torch.cat([maps.signals(b_value), torch.stack(layers)])
+    seen = sample(stack, atlas, scan, substeps=2 if scan.thickness_mm < 4 else 3)
+    dwi, adc = acquire(seen[:2], b_value, draw)
+    lesion_seen = seen[2] if lesion is not None else torch.zeros(scan.shape)
+    if draw.chance(0.2):  # archives hold volumes with the skull already taken off
+        brain = (seen[-1] > 0.5).float()
+        dwi, adc = dwi * brain, adc * brain
+    affine = scan.affine
+    if draw.chance(0.35):
+        dwi, finer = interpolate_in_plane(dwi, affine, 2)
+        adc, _ = interpolate_in_plane(adc, affine, 2)
+        lesion_seen, _ = interpolate_in_plane(lesion_seen, affine, 2)
+        affine = finer
+    lesion_mask = (lesion_seen > 0.5).numpy()
+    volume_ml = float(lesion_mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
+    side = None if lesion is None else ("left" if lesion.left != scan.mirrored else "right")
+    return SimulatedStudy(
+        dwi=Volume(dwi.numpy().astype(np.float32), affine),
+        adc_mm2_per_s=Volume(adc.numpy().astype(np.float32), affine),
+        b_value_s_per_mm2=b_value,
+        truth=Truth(territory, finding, side, volume_ml, lesion_mask),
+    )
+
+
+def _restrict_diffusion(
+    maps: TissueMaps, atlas: Atlas, weight: torch.Tensor, signal_class: SignalClass, draw: Draw
+) -> None:
+    """ADC down to 0.30-0.65e-3 mm2/s (Lansberg et al., Neurology 57, 2001), T2 up by what the hours have brought."""
+    low, high = _CONTRAST[signal_class]
+    adc = draw.uniform(0.30, 0.62) * 1e-3
+    contrast = draw.uniform(low, high)
+    brighter = contrast / float(np.exp(1000 * (_NORMAL_ADC - adc)))
+    if signal_class is SignalClass.MILD and brighter < 0.95:
+        adc = draw.uniform(0.50, 0.62) * 1e-3
+        brighter = max(0.95, contrast / float(np.exp(1000 * (_NORMAL_ADC - adc))))
+    mottled = torch.exp(draw.uniform(0.02, 0.18) * draw.smooth_field(atlas.shape, (24, 28, 24)))
+    infarct_adc = adc * mottled
+    maps.parenchyma_s0 *= 1 + (brighter - 1) * weight
+    maps.parenchyma_adc_mm2_per_s = maps.parenchyma_adc_mm2_per_s * (1 - weight) + infarct_adc * weight

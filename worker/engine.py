@@ -1,0 +1,46 @@
+"""The offline engine as these settings want it: the one place where settings become models."""
+
+from __future__ import annotations
+
+from pirtad.inference.dicom.select import BValueLimits
+from pirtad.inference.engine import Engine
+from pirtad.inference.report.language_model import LanguageModel
+from pirtad.inference.report.local_model import LocalModel
+from pirtad.inference.report.openai_model import OpenAIModel, SchemaDialect
+from pirtad.worker.settings import InferenceSettings, Settings
+
+
+def load_engine(settings: Settings) -> Engine:
+    """Encoder, case base and language model; loading them all now, so that no study waits for it."""
+    if settings.inference.threads:
+        import torch  # noqa: PLC0415 - only a worker that infers pays for it
+
+        torch.set_num_threads(settings.inference.threads)
+    return Engine.load(
+        settings.inference.weights_dir,
+        settings.inference.case_base_dir,
+        language_model(settings),
+        device=settings.inference.device,
+        k=settings.inference.similar_cases,
+        timeout_s=settings.language_model.timeout_s,
+    )
+
+
+def language_model(settings: Settings) -> LanguageModel:
+    """The configured language model; the bundled one is converted once and kept."""
+    wanted = settings.language_model
+    if wanted.backend == "openai":
+        return OpenAIModel(
+            wanted.base_url,
+            wanted.model,
+            api_key=wanted.api_key.get_secret_value(),
+            schema_dialect=SchemaDialect(wanted.schema_dialect),
+        )
+    model = LocalModel(wanted.cache_dir or settings.storage.data_dir / "models")
+    model.load()
+    return model
+
+
+def b_value_limits(settings: InferenceSettings) -> BValueLimits:
+    """Which b values count as DWI."""
+    return BValueLimits(settings.b_value_min_s_per_mm2, settings.b_value_max_s_per_mm2)

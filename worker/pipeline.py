@@ -1,0 +1,125 @@
+"""The pipeline, top to bottom.
+
+    receive    pirtad.daemon.listener     C-STORE; Success only after the next two
+    keep       pirtad.daemon.spool        bytes synced, then registered in the ledger
+    assemble   pirtad.daemon.assembler    which studies are complete
+    queue      pirtad.daemon.dispatcher   a message for each job without one
+
+    prepare    read series -> preprocess              CPU
+    infer      encode -> retrieve -> generate         GPU, where there is one
+    deliver    compose -> deliver -> close            network
+
+Each stage below takes a claimed job, leaves its result on disk, and can be run again at any time with the same outcome.
+What happens to a stage's errors is told in `pirtad.worker.stages`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from pydicom import dcmread
+
+from pirtad.inference.engine import Engine, prepare
+from pirtad.inference.prepared import Prepared, write_whole
+from pirtad.inference.report.report import Report
+from pirtad.worker.contract import Stage
+from pirtad.worker.deliver import Destination, send
+from pirtad.worker.engine import b_value_limits, load_engine
+from pirtad.worker.ledger import jobs
+from pirtad.worker.ledger.database import Database
+from pirtad.worker.ledger.jobs import ClaimedJob, PersistedResult
+from pirtad.worker.settings import Settings
+from pirtad.worker.sr.check import check, serialise
+from pirtad.worker.sr.identity import derive_identity
+from pirtad.worker.sr.narrative import SourceStudy, compose_narrative
+
+_REPORT = "report.json"
+
+
+class Pipeline:
+    """The workers' three stages."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._data_dir = settings.storage.data_dir
+        pacs = settings.pacs
+        self._destination = Destination(
+            ae_title=pacs.ae_title, host=pacs.host, port=pacs.port, calling_ae_title=pacs.calling_ae_title,
+            timeout_s=pacs.timeout_s,
+        )  # fmt: skip
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Loaded once a process, by the infer worker at its start."""
+        return load_engine(self._settings)
+
+    def prepare(self, job: ClaimedJob) -> None:
+        """Read series -> preprocess."""
+        prepared = prepare([self._data_dir / file.path for file in job.files], b_value_limits(self._settings.inference))
+        prepared.save(self._work_dir(job))
+
+    def infer(self, job: ClaimedJob) -> None:
+        """Encode -> retrieve -> generate."""
+        report = self.engine.draft(Prepared.load(self._work_dir(job)))
+        write_whole(self._work_dir(job) / _REPORT, report.to_json().encode())
+        jobs.keep_report(self._database, job, report.territory, report.text())
+
+    def deliver(self, job: ClaimedJob, now: datetime) -> int:
+        """Compose once -> deliver those bytes; returns the DIMSE status. Closing the job is the boundary's part."""
+        result = jobs.result_of(self._database, job, self.destination_name)
+        if result is None:
+            result = self._compose(job, now)
+            jobs.keep_result(self._database, job, self.destination_name, result)
+        outcome = send(self._data_dir / result.path, self._destination)
+        return outcome.status
+
+    def forget(self, job: ClaimedJob) -> None:
+        """Remove what only the stages needed; images, ledger and the sent object stay."""
+        shutil.rmtree(self._work_dir(job), ignore_errors=True)
+
+    @property
+    def destination_name(self) -> str:
+        """The destination's name in the ledger."""
+        return f"{self._destination.ae_title}@{self._destination.host}:{self._destination.port}"
+
+    def _compose(self, job: ClaimedJob, now: datetime) -> PersistedResult:
+        report = Report.from_json((self._work_dir(job) / _REPORT).read_text(encoding="utf-8"))
+        prepared = Prepared.load(self._work_dir(job))
+        by_uid = {file.sop_instance_uid: self._data_dir / file.path for file in job.files}
+        source = SourceStudy(
+            dwi=[dcmread(by_uid[uid], stop_before_pixels=True) for uid in prepared.dwi_uids],
+            adc=[dcmread(by_uid[uid], stop_before_pixels=True) for uid in prepared.adc_uids],
+        )
+        identity = derive_identity(
+            study_instance_uid=job.study_uid,
+            instances=[(file.sop_instance_uid, file.sha256) for file in job.files],
+            registry=prepared.registry,
+            config={"k": str(self._settings.inference.similar_cases)},
+            provenance=report.provenance,
+            content_datetime=now,
+        )
+        document = compose_narrative(report, source, identity=identity)
+        check(document)
+        content = serialise(document)
+        path = Path("results") / f"{identity.sop_instance_uid}.dcm"
+        (self._data_dir / path.parent).mkdir(parents=True, exist_ok=True)
+        write_whole(self._data_dir / path, content)
+        return PersistedResult(identity.sop_instance_uid, hashlib.sha256(content).hexdigest(), str(path))
+
+    def _work_dir(self, job: ClaimedJob) -> Path:
+        directory = self._data_dir / "work" / job.job_id
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+
+
+NEXT_STAGE = {Stage.PREPARE: Stage.INFER, Stage.INFER: Stage.DELIVER}
+
+
+def utc(now: float) -> datetime:
+    """POSIX seconds as an aware datetime."""
+    return datetime.fromtimestamp(now, tz=UTC)

@@ -1,0 +1,210 @@
+"""The study that a report is about, as the headers of the images that were used, and what the report copies from it.
+
+Patient and study attributes are copied, never composed: a report under another patient's name is the worst that could
+happen, so headers that contradict each other are refused here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pydicom import config
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.valuerep import PersonName
+
+from pirtad.worker.errors import NonConformant
+from pirtad.worker.sr import charset
+
+# PS3.3 C.7.1.1 Patient: type 2 first.
+_PATIENT = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID", "OtherPatientIDsSequence"),
+    *("OtherPatientNames", "PatientBirthTime", "QualityControlSubject"),
+    *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
+)
+# PS3.3 C.7.2.1 General Study (type 1 and 2 first) and C.7.2.2 Patient Study.
+_STUDY = (
+    *("StudyInstanceUID", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber"),
+    *("IssuerOfAccessionNumberSequence", "StudyDescription", "PhysiciansOfRecord", "ProcedureCodeSequence"),
+    *("PatientAge", "AdmissionID", "IssuerOfAdmissionIDSequence", "InstitutionName"),
+)
+_TYPE_2 = frozenset((*_PATIENT[:4], *_STUDY[1:6]))
+_DATE = re.compile(r"\d{8}")
+_TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
+_SENT_EMPTY_UNLESS = {
+    "PatientBirthDate": _DATE,
+    "PatientSex": re.compile("[MFO]"),
+    "StudyDate": _DATE,
+    "StudyTime": _TIME,
+}
+_NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+_SAME_PATIENT = ("PatientID", "IssuerOfPatientID", "PatientBirthDate")
+_UTC_OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceStudy:
+    """Headers (datasets without pixels) of the images that the report was drafted from, all of one study.
+
+    b_value_s_per_mm2: the b-value of the chosen DWI; None leaves it out of the report.
+    Raises `NonConformant` for headers that lack their UIDs, contradict each other on study or patient, or hold text
+    that their character set does not declare.
+    """
+
+    dwi: Sequence[Dataset] = field(repr=False)
+    adc: Sequence[Dataset] = field(repr=False)
+    b_value_s_per_mm2: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.dwi or not self.adc:
+            raise NonConformant("source-empty", f"{len(self.dwi)} DWI and {len(self.adc)} ADC images were given")
+        missing = sorted({k for image in self.images() for k in _NEEDED if not image.get(k)})
+        if missing:
+            raise NonConformant("source-incomplete", f"used images lack {', '.join(missing)}")
+        if len({image.StudyInstanceUID for image in self.images()}) > 1:
+            raise NonConformant("source-mixed", "the used images are of more than one study")
+        for keyword in _SAME_PATIENT:
+            if len({str(image.get(keyword)).strip() for image in self.images() if image.get(keyword)}) > 1:
+                raise _other_patient(keyword)
+        if _names_differ(self.images()):
+            raise _other_patient("PatientName")
+
+    @property
+    def lead(self) -> Dataset:
+        """The image whose patient and study attributes are copied."""
+        return self.dwi[0]
+
+    def images(self) -> tuple[Dataset, ...]:
+        """All used images, DWI first."""
+        return (*self.dwi, *self.adc)
+
+    def utc_offset(self) -> str | None:
+        """TimezoneOffsetFromUTC (PS3.3 C.12.1.1.8), e.g. "+0900", if the source has a valid one."""
+        value = str(self.lead.get("TimezoneOffsetFromUTC") or "").strip()
+        return value if _UTC_OFFSET.fullmatch(value) else None
+
+
+def copy_patient_and_study(source: SourceStudy, target: Dataset) -> None:
+    """Copy the Patient, General Study and Patient Study attributes, text decoded; absent type 2 ones become empty.
+
+    A birth date, sex, study date or time that its value representation forbids is sent empty: it can't be sent as it
+    is, and nothing is guessed.
+    """
+    for keyword in (*_PATIENT, *_STUDY):
+        copied = copied_element(source.lead, keyword)
+        if copied is not None:
+            target.add(copied)
+        elif keyword in _TYPE_2:
+            setattr(target, keyword, None)
+    for keyword, form in _SENT_EMPTY_UNLESS.items():
+        if not form.fullmatch(str(target[keyword].value or "")):
+            setattr(target, keyword, None)
+    _refuse_undeclared_text(source.lead, target)
+
+
+def copied_element(source: Dataset, keyword: str) -> DataElement | None:
+    """A copy that owes nothing to the source's encoding, or None if absent, empty or a half-filled code sequence."""
+    # The source's values are taken as they are: they must equal the images', however long. pydicom's warnings would
+    # also print the value, which is patient data.
+    with config.disable_value_validation():
+        if keyword not in source or source[keyword].is_empty:
+            return None
+        element = source[keyword]
+        if keyword.endswith("CodeSequence") and not all(_is_code(item) for item in element.value):
+            return None
+        return _plain(element)
+
+
+def request_items(source: SourceStudy) -> list[Dataset]:
+    """Items of ReferencedRequestSequence (PS3.3 C.17.2), one for each known order; none when no order is known."""
+    lead = source.lead
+    attributes = lead.get("RequestAttributesSequence") or []
+    if not attributes and not lead.get("AccessionNumber"):
+        return []
+    return [_request(lead, item, alone=len(attributes) <= 1) for item in (attributes or [Dataset()])]
+
+
+def _request(lead: Dataset, attributes: Dataset, *, alone: bool) -> Dataset:
+    item = Dataset()
+    item.StudyInstanceUID = attributes.get("StudyInstanceUID") or lead.StudyInstanceUID
+    # The study's accession number is this order's only if there is one order.
+    holders = (attributes, lead) if alone else (attributes,)
+    for keyword in (
+        *("ReferencedStudySequence", "AccessionNumber", "IssuerOfAccessionNumberSequence"),
+        *("PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest"),
+        *("RequestedProcedureID", "RequestedProcedureDescription", "RequestedProcedureCodeSequence"),
+    ):
+        copied = next((c for holder in holders if (c := copied_element(holder, keyword)) is not None), None)
+        if copied is not None:
+            item.add(copied)
+        elif keyword in ("ReferencedStudySequence", "RequestedProcedureCodeSequence"):
+            setattr(item, keyword, DicomSequence([]))  # type 2
+        elif keyword != "IssuerOfAccessionNumberSequence":  # type 3
+            setattr(item, keyword, None)
+    _refuse_undeclared_text(lead, item)
+    return item
+
+
+def _plain(element: DataElement) -> DataElement:
+    if element.VR == "SQ":
+        value = DicomSequence([_plain_item(item) for item in element.value])
+    elif element.VR == "PN":
+        value = [PersonName(charset.clean(str(name))) for name in _values(element)]
+    else:
+        value = [charset.clean(str(part)) for part in _values(element)]
+    single = element.VR != "SQ" and len(value) == 1
+    return DataElement(element.tag, element.VR, value[0] if single else value, validation_mode=config.IGNORE)
+
+
+def _values(element: DataElement) -> Sequence[object]:
+    return [element.value] if element.VM == 1 else list(element.value)
+
+
+def _plain_item(item: Dataset) -> Dataset:
+    copied = Dataset()
+    for element in item:
+        if not element.tag.is_private and element.keyword != "SpecificCharacterSet":
+            copied.add(_plain(element))
+    return copied
+
+
+def _refuse_undeclared_text(lead: Dataset, copied: Dataset) -> None:
+    beside = Dataset()
+    beside.update(copied)
+    if "SpecificCharacterSet" in lead:
+        beside.SpecificCharacterSet = lead.SpecificCharacterSet
+    wrong = charset.undeclared(beside)
+    if wrong:
+        raise NonConformant(
+            "source-text",
+            f"{', '.join(wrong)} of the images hold text that SpecificCharacterSet does not declare",
+            "set the character set at the modality, or correct the study in the PACS",
+        )
+
+
+def _is_code(item: Dataset) -> bool:
+    value = item.get("CodeValue") or item.get("LongCodeValue")
+    return bool(value and item.get("CodingSchemeDesignator") and item.get("CodeMeaning"))
+
+
+def _names_differ(images: Iterable[Dataset]) -> bool:
+    """Whether two names differ in a component group that both have; case and empty trailing components aside."""
+    seen: dict[int, set[str]] = {}
+    for image in images:
+        name = image.get("PatientName")
+        if name is not None and image["PatientName"].VM > 1:
+            return True
+        for group, text in enumerate(str(name or "").split("=")):
+            if text.strip(" ^"):
+                seen.setdefault(group, set()).add(text.strip(" ^").casefold())
+    return any(len(spellings) > 1 for spellings in seen.values())
+
+
+def _other_patient(keyword: str) -> NonConformant:
+    return NonConformant(
+        "source-patient", f"the used images contradict each other in {keyword}", "correct the study in the PACS"
+    )

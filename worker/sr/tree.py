@@ -1,0 +1,117 @@
+"""The content tree of the narrative: TID 2000 "Basic Diagnostic Imaging Report" (PS3.16) within Basic Text SR's rules.
+
+Basic Text SR (PS3.3 A.35.1.3.1) has no NUM: scores and similarities are text. The headings come in the order a
+radiologist reads them, and the first text anybody sees is the draft mark.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from highdicom.sr import (
+    CodeContentItem,
+    CodedConcept,
+    ContainerContentItem,
+    ContentItem,
+    DeviceObserverIdentifyingAttributes,
+    LanguageOfContentItemAndDescendants,
+    ObserverContext,
+    TextContentItem,
+)
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from pirtad.inference.report.report import DRAFT_MARK, NOT_PROVIDED, Provenance, Report, SimilarCase
+from pirtad.worker.sr import codes
+from pirtad.worker.sr.equipment import MANUFACTURER, MODEL_NAME, observer_uid
+from pirtad.worker.sr.source import SourceStudy
+
+# UT allows tab, line feed, form feed and carriage return of the control characters (PS3.5 6.1.3); escape belongs to
+# the character set.
+_FORBIDDEN_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
+_NEW_LINE = re.compile("\r\n|\r|\n")
+
+
+def content_tree(report: Report, source: SourceStudy) -> Dataset:
+    """The root content item with everything below it."""
+    root = ContainerContentItem(name=codes.TITLE, is_content_continuous=False, template_id="2000")
+    root.ContentSequence = [
+        *LanguageOfContentItemAndDescendants(CodedConcept.from_code(codes.ENGLISH)),
+        CodeContentItem(name=codes.PROCEDURE_REPORTED, value=codes.MR_BRAIN, relationship_type="HAS CONCEPT MOD"),
+        *_observer(report.provenance),
+        _section(codes.SUMMARY, [_text(codes.SUMMARY, DRAFT_MARK)]),
+        _section(
+            codes.CLINICAL_INFORMATION,
+            [
+                _text(codes.PATIENT_PRESENTATION, report.clinical_presentation),
+                _text(codes.NIHSS, report.nihss),
+            ],
+        ),
+        _section(codes.HISTORY, [_text(codes.HISTORY, report.past_medical_history)]),
+        _section(codes.FINDINGS, [_text(codes.FINDING, report.findings)]),
+        _section(codes.IMPRESSIONS, [_text(codes.IMPRESSION, report.impression)]),
+        *_similar_cases(report.similar),
+        _section(codes.CURRENT_PROCEDURE, _about(report.provenance, source)),
+    ]
+    return root
+
+
+def _observer(provenance: Provenance) -> Sequence[ContentItem]:
+    """TID 1002 and 1004: a device observed, no person did."""
+    observer: Sequence[ContentItem] = ObserverContext(
+        observer_type=CodedConcept("121007", "DCM", "Device"),
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=observer_uid(provenance),
+            name=MODEL_NAME,
+            manufacturer_name=MANUFACTURER,
+            model_name=f"{MODEL_NAME} {provenance.pirtad_version}",
+        ),
+    )
+    return observer
+
+
+def _similar_cases(similar: Sequence[SimilarCase]) -> list[ContentItem]:
+    if not similar:
+        return []
+    cases = [
+        f"[{rank}] Similarity Score: {case.similarity:.2f} (case {case.case_id})\n{case.finding}"
+        for rank, case in enumerate(similar, start=1)
+    ]
+    return [_section(codes.SIMILAR_CASES, [_text(codes.SIMILAR_CASE, case) for case in cases])]
+
+
+def _about(provenance: Provenance, source: SourceStudy) -> list[ContentItem]:
+    b_value = source.b_value_s_per_mm2
+    dwi = _series(source.dwi) + ("" if b_value is None else f", b = {b_value:g} s/mm2")
+    lines = [
+        f"Assessed: diffusion-weighted images ({dwi}) and apparent diffusion coefficient ({_series(source.adc)}).",
+        "Not assessed: haemorrhage, vessels, side and size of a lesion, and every other series of the study.",
+        f"Drafted by {MANUFACTURER} {provenance.pirtad_version} without human review. "
+        f"Image encoder: {provenance.encoder_name}, sha256 {provenance.encoder_sha256}; "
+        f"preprocessing {provenance.preprocessing_version}. Case base: sha256 {provenance.case_base_sha256}.",
+    ]
+    if provenance.language_model:
+        lines.append(
+            f"Language model: {provenance.language_model}, digest {provenance.language_model_digest}; "
+            f"prompt sha256 {provenance.prompt_sha256}."
+        )
+    return [_text(codes.PROCEDURE_DESCRIPTION, line) for line in lines]
+
+
+def _series(images: Sequence[Dataset]) -> str:
+    numbers = sorted({int(image.SeriesNumber) for image in images if image.get("SeriesNumber") is not None})
+    count = f"{len(images)} image{'' if len(images) == 1 else 's'}"
+    return f"series {', '.join(map(str, numbers))}, {count}" if numbers else count
+
+
+def _section(heading: Code, items: Sequence[ContentItem]) -> ContentItem:
+    section = ContainerContentItem(name=heading, is_content_continuous=False, relationship_type="CONTAINS")
+    section.ContentSequence = list(items)
+    return section
+
+
+def _text(name: Code, value: str) -> ContentItem:
+    """A TEXT item; lines part with CR LF (PS3.5 6.1.3). Empty text is not allowed and would say nothing."""
+    lines = _NEW_LINE.sub("\r\n", _FORBIDDEN_CONTROL.sub(" ", value)).strip()
+    return TextContentItem(name=name, value=lines or NOT_PROVIDED, relationship_type="CONTAINS")

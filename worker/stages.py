@@ -1,0 +1,119 @@
+"""One attempt at one stage: the boundary where an error's class decides what happens to the study.
+
+StudyNotUsable                      set aside: the input's fault, `pirtad retry` after a mend
+Permanent                           failed: shelved at once
+Transient, LanguageModelUnavailable,
+ModelMismatch                       waits with backoff for as long as it takes: a PACS that is down, a model server
+                                    that starts, an installation that an operator mends; status shows the reason
+anything else, a dead worker        waits with backoff; after `queue.max_attempts` of these, failed
+ClaimLost                           nothing: the job is in other hands
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+
+import structlog
+
+from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch, StudyNotUsable
+from pirtad.worker import lease
+from pirtad.worker.contract import JobMessage, JobState, Stage
+from pirtad.worker.errors import Permanent, Transient
+from pirtad.worker.ledger import jobs, owner
+from pirtad.worker.ledger.database import Database
+from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
+from pirtad.worker.pipeline import NEXT_STAGE, Pipeline, utc
+from pirtad.worker.settings import QueueSettings
+
+log = structlog.get_logger(__name__)
+
+
+def run_stage(
+    message: JobMessage,
+    pipeline: Pipeline,
+    database: Database,
+    settings: QueueSettings,
+    publish: Callable[[JobMessage], None],
+) -> None:
+    """Claim, work, and record the outcome. `publish` puts the next stage's message into the queue."""
+    job = jobs.claim(database, message, owner.this_process(), time.time(), settings.lease_s, owner.is_dead)
+    if job is None:
+        log.info("nothing to do for this message", job_id=message.job_id, stage=str(message.stage))
+        return
+    with structlog.contextvars.bound_contextvars(study_uid=job.study_uid, job_id=job.job_id, stage=str(job.stage)):
+        try:
+            if job.failures >= settings.max_attempts:
+                _fail(database, job, "worker_died", f"{job.failures} attempts ended in a dead worker or an error", "")
+                return
+            following = _work(job, pipeline, database, settings)
+        except ClaimLost as lost:
+            log.warning("claim lost, result dropped", reason=str(lost))
+            return
+        if following is not None:
+            publish(following)
+
+
+def _work(job: ClaimedJob, pipeline: Pipeline, database: Database, settings: QueueSettings) -> JobMessage | None:
+    started_at = time.time()
+    try:
+        with lease.kept(database, job, settings.lease_s):
+            match job.stage:
+                case Stage.PREPARE:
+                    pipeline.prepare(job)
+                case Stage.INFER:
+                    pipeline.infer(job)
+                case Stage.DELIVER:
+                    status = pipeline.deliver(job, utc(started_at))
+                    jobs.finish(database, job, pipeline.destination_name, status, time.time())
+    except ClaimLost:
+        raise
+    except StudyNotUsable as error:
+        jobs.shelve(database, job, JobState.SET_ASIDE, error.code, error.reason, error.hint, time.time())
+        log.warning("set aside", code=error.code, reason=error.reason)
+        return None
+    except Permanent as error:
+        _fail(database, job, error.code, error.reason, error.hint)
+        return None
+    except (Transient, LanguageModelUnavailable, ModelMismatch) as error:
+        told = f"{error.reason} {error.hint}".strip()
+        _wait(database, job, settings, told, is_failure=False)
+        return None
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever a stage raises, the study must not be lost
+        _after_unforeseen(database, job, settings, error)
+        return None
+    log.info("finished", seconds=round(time.time() - started_at, 3))
+    if job.stage is Stage.DELIVER:
+        pipeline.forget(job)
+        return None
+    return jobs.advance(database, job, NEXT_STAGE[job.stage], time.time())
+
+
+def _after_unforeseen(database: Database, job: ClaimedJob, settings: QueueSettings, error: Exception) -> None:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    # An unforeseen error's text may quote a header: its type and place are told, never its text.
+    told = f"{type(error).__name__} in {where.name} ({where.filename.rpartition('/')[2]}:{where.lineno})"
+    if job.failures + 1 >= settings.max_attempts:
+        _fail(database, job, "unforeseen", told, "a defect of pirtad: please report it; the images are kept")
+    else:
+        _wait(database, job, settings, told, is_failure=True)
+
+
+def _wait(database: Database, job: ClaimedJob, settings: QueueSettings, told: str, *, is_failure: bool) -> None:
+    now = time.time()
+    seconds = backoff_s(job.attempt, settings.backoff_base_s, settings.backoff_cap_s)
+    jobs.defer(database, job, now + seconds, told, now, is_failure=is_failure)
+    log.warning("attempt brought no result", reason=told, attempt=job.attempt, next_in_s=seconds)
+
+
+def _fail(database: Database, job: ClaimedJob, code: str, reason: str, hint: str) -> None:
+    jobs.shelve(
+        database, job, JobState.FAILED, code, reason, hint or "see `pirtad show`, then `pirtad retry`", time.time()
+    )
+    log.error("failed", code=code, reason=reason)
+
+
+def backoff_s(attempt: int, base_s: float, cap_s: float) -> float:
+    """Wait after the n-th attempt (from 1): base, doubled each time, capped."""
+    return float(min(cap_s, base_s * 2 ** min(attempt - 1, 32)))
