@@ -17,7 +17,7 @@ from pathlib import Path
 
 import redis
 
-from pirtad.daemon.orphans import die_with_parent
+from pirtad.daemon.orphans import tied
 from pirtad.worker.queue import embedded_socket
 
 _READY_TIMEOUT_S = 15.0  # it answers after about 0.3 s; a slow disk with a long append-only file takes longer
@@ -82,7 +82,7 @@ def running(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
     if answers(data_dir):
         # A second server would silently take the socket's name over from the first.
         raise EmbeddedServerError(f"a server already answers on {embedded_socket(data_dir)}")
-    process = subprocess.Popen(command_line(data_dir), preexec_fn=die_with_parent(), start_new_session=True)
+    process = subprocess.Popen(tied(command_line(data_dir)), start_new_session=True)
     try:
         _wait_until_ready(process, data_dir)
         yield process

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import FrameType
 
-from pirtad.daemon.orphans import die_with_parent
+from pirtad.daemon.orphans import tied
 
 BACKOFF_BASE_S = 1.0  # chosen; see ADR 8
 BACKOFF_CAP_S = 30.0
@@ -157,10 +157,7 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def _start(child: Child) -> subprocess.Popen[bytes]:
-    # This process has one thread, so running code between fork and exec is safe.
-    return subprocess.Popen(
-        child.argv, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent(), start_new_session=True
-    )
+    return subprocess.Popen(tied(child.argv), stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

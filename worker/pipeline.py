@@ -33,9 +33,10 @@ from pirtad.worker.ledger import jobs
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob, PersistedResult
 from pirtad.worker.settings import Settings
-from pirtad.worker.sr.check import check, serialise
+from pirtad.worker.sr.check import serialise
 from pirtad.worker.sr.identity import derive_identity
-from pirtad.worker.sr.narrative import SourceStudy, compose_narrative
+from pirtad.worker.sr.narrative import compose_narrative
+from pirtad.worker.sr.source import SourceStudy
 
 _REPORT = "report.json"
 
@@ -49,9 +50,14 @@ class Pipeline:
         self._data_dir = settings.storage.data_dir
         pacs = settings.pacs
         self._destination = Destination(
-            ae_title=pacs.ae_title, host=pacs.host, port=pacs.port, calling_ae_title=pacs.calling_ae_title,
-            timeout_s=pacs.timeout_s,
-        )  # fmt: skip
+            ae_title=pacs.ae_title,
+            host=pacs.host,
+            port=pacs.port,
+            calling_ae_title=pacs.calling_ae_title,
+            connect_timeout_s=pacs.timeout_s,
+            association_timeout_s=pacs.timeout_s,
+            answer_timeout_s=pacs.timeout_s,
+        )
 
     @cached_property
     def engine(self) -> Engine:
@@ -94,22 +100,31 @@ class Pipeline:
         source = SourceStudy(
             dwi=[dcmread(by_uid[uid], stop_before_pixels=True) for uid in prepared.dwi_uids],
             adc=[dcmread(by_uid[uid], stop_before_pixels=True) for uid in prepared.adc_uids],
+            b_value_s_per_mm2=prepared.b_value_s_per_mm2,
         )
         identity = derive_identity(
             study_instance_uid=job.study_uid,
             instances=[(file.sop_instance_uid, file.sha256) for file in job.files],
             registry=prepared.registry,
-            config={"k": str(self._settings.inference.similar_cases)},
+            config=self._shaping_settings(),
             provenance=report.provenance,
             content_datetime=now,
         )
-        document = compose_narrative(report, source, identity=identity)
-        check(document)
-        content = serialise(document)
+        content = serialise(compose_narrative(report, source, identity=identity))  # each holds it against check.py
         path = Path("results") / f"{identity.sop_instance_uid}.dcm"
         (self._data_dir / path.parent).mkdir(parents=True, exist_ok=True)
         write_whole(self._data_dir / path, content)
         return PersistedResult(identity.sop_instance_uid, hashlib.sha256(content).hexdigest(), str(path))
+
+    def _shaping_settings(self) -> dict[str, str]:
+        """The settings that shape a result, beside the models, whose digests are in the provenance."""
+        inference, model = self._settings.inference, self._settings.language_model
+        return {
+            "similar_cases": str(inference.similar_cases),
+            "b_value_min_s_per_mm2": str(inference.b_value_min_s_per_mm2),
+            "b_value_max_s_per_mm2": str(inference.b_value_max_s_per_mm2),
+            "language_model": f"{model.backend} {model.model}".strip(),
+        }
 
     def _work_dir(self, job: ClaimedJob) -> Path:
         directory = self._data_dir / "work" / job.job_id

@@ -128,7 +128,6 @@ class LanguageModelSettings(_Section):
         "json_schema", description='"json_schema" (vLLM) or "json_object" (llama.cpp server).'
     )
     timeout_s: PositiveSeconds = Field(120, description="Wait for one answer.")
-    max_tokens: int = Field(512, ge=64, description="Longest answer.")
 
 
 class PacsSettings(_Section):

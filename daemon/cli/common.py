@@ -1,8 +1,8 @@
 """What the commands share: exit codes, settings, the ledger, and how an error ends a command."""
 
+# ruff: noqa: PLC0415 - the command line imports a command's parts only when it runs
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,10 +90,15 @@ def own_command_line(config: Path | None, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "pirtad.daemon.cli", *chosen, *arguments)
 
 
-def config_from_environment() -> Path | None:
-    """PIRTAD_CONFIG, if it is set and not empty."""
-    value = os.environ.get(CONFIG_VARIABLE, "")
-    return Path(value) if value else None
+def connectable(host: str) -> str:
+    """An address to connect to for one to listen on: the local one for "every interface"."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def web_address(settings: Settings) -> str:
+    """The page's URL on this machine, without a slash at its end."""
+    host = connectable(settings.web.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}"
 
 
 def _first_line(error: Exception) -> str:

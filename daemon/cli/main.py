@@ -21,6 +21,7 @@ app = typer.Typer(
     epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode=None,
+    context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,
 )
 

@@ -23,7 +23,10 @@ MIN_TISSUE_VOXELS = 1000
 """Fewer positive voxels make no brain. Chosen; see docs/adr/0002-choosing-dwi-and-adc.md."""
 
 # UCUM and free text: 'mm2/s', 'um2/s', '10-6.mm2/s', '10*-6.mm2/s', '10^-3 mm²/s', '1E-6 mm2/s', '* 10^-6 mm2/sec'.
-_UNIT = re.compile(r"^[*x×]?(?:(?:10[*^]?|1\.?0*e)(?P<power>[-−]\d+)[.*·]?)?(?P<length>mm|um|µm|μm)[\^]?[2²]/s(?:ec)?$")
+_UNIT = re.compile(
+    r"^[*x×]?(?:(?:10[*^]?|1\.?0*[eE])(?P<power>-\d+)[.*·]?)?"
+    r"(?P<length>mm|[u\u00b5\u03bc]m)\^?[2²]/s(?:ec)?$"  # micro sign or Greek mu
+)
 
 
 def stated_mapping(header: Dataset) -> tuple[float, float, float | None]:

@@ -55,6 +55,9 @@ class Candidate:
 def dwi_candidate(series: Series, limits: BValueLimits) -> Candidate | Rejection:
     """The images at the b value nearest to the wanted one, trace images where the series tells them apart."""
     images = [instance for instance in series.instances if instance.diffusion.kind is Kind.DWI]
+    problem = _unsupported(series, images)
+    if problem:
+        return problem
     stated = {image.diffusion.b_value_s_per_mm2 for image in images} - {None}
     if not stated:
         return _reject(series, "b_value_unknown", "diffusion-weighted, but neither header nor name tells one b value")

@@ -56,7 +56,7 @@ _NAME_EXPONENTIAL = re.compile(r"exponential|(?<![a-z])e(?:xp)?[ _-]?adc(?![a-z]
 _NAME_ADC = re.compile(r"(?<![a-z])d{0,2}adc(?![a-z])|apparent[ _-]diffusion", re.IGNORECASE)
 # Philips puts 'd' or 'dd' before the protocol's name for the calculated ADC map ('dAX DWI b1000 CLEAR').
 _NAME_PHILIPS_MAP = re.compile(r"^dd?(?=[A-Z])")
-_NAME_DWI = re.compile(r"dwi|diffusion|_diff|trace", re.IGNORECASE)
+_NAME_DWI = re.compile(r"dwi|diffusion|_diff|trace|(?<![a-z])dti(?![a-z])", re.IGNORECASE)
 _NAME_TRACE = re.compile(r"trace|^s(?=B ?\d|AX|Ax)|^sb ?\d", re.IGNORECASE)
 # 'sB1000', 'sB 1000', 'b=1000', 'B0'; one digit other than 0 is a field map ('B1 map'), not a b value.
 _NAME_B = re.compile(r"(?<![a-z])s?b[ _=-]{0,2}(0|\d{2,4})(?![\d.])", re.IGNORECASE)

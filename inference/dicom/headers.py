@@ -127,15 +127,17 @@ def _read(path: Path) -> Instance | None:
             header = read_partial(file, stop_when=at_pixels)
     except _CANNOT_PARSE as error:
         raise _unreadable(path, "", f"cannot be parsed as DICOM ({type(error).__name__})") from error
-    sop_uid = text(header, "SOPInstanceUID") or text(header.file_meta, "MediaStorageSOPInstanceUID")
+    meta_cut = _cut_element(header.file_meta)
+    sop_uid = "" if meta_cut else text(header.file_meta, "MediaStorageSOPInstanceUID")
     if text(header.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         return None
-    cut = _cut_element(header)
+    cut = meta_cut or _cut_element(header)
     if cut:
         raise _unreadable(path, sop_uid, f"ends inside attribute {cut}")
     for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         if not text(header, keyword):
             raise _unreadable(path, sop_uid, f"has no {keyword}")
+    sop_uid = text(header, "SOPInstanceUID")
     if text(header, "SOPClassUID") == MRImageStorage and not reached_pixels:
         raise _unreadable(path, sop_uid, "ends before its pixel data")
     return Instance(

@@ -107,7 +107,7 @@ def _judge(series: Sequence[Series], limits: BValueLimits) -> _Verdict:
             if isinstance(found, Pair):
                 return _Verdict(found, None, tuple(_unless_chosen(offer, found) for offer in offers))
             refusal = found
-    otherwise = (refusal.code, refusal.reason)
+    otherwise = ("study_refused", f"usable by itself, but the study is refused: {refusal.code}")
     return _Verdict(None, refusal, tuple(offer.rejection(otherwise) for offer in offers))
 
 

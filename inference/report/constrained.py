@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,18 +36,11 @@ class Completion:
 class ConstrainedDecoder:
     """A causal language model with its tokeniser, on the CPU in float32. Deterministic; not for concurrent calls."""
 
-    def __init__(
-        self,
-        model: Any,  # noqa: ANN401 - transformers has no types
-        tokenizer: Any,  # noqa: ANN401
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """model, tokenizer: from transformers. clock: seconds, monotonic."""
+    def __init__(self, model: Any, tokenizer: Any) -> None:  # noqa: ANN401 - transformers has no types
+        """model, tokenizer: from transformers."""
         self._model = model
         self._tokenizer = tokenizer
         self._grammar_tokenizer = from_tokenizer(tokenizer)
-        self._clock = clock
 
     @classmethod
     def load(cls, directory: Path) -> ConstrainedDecoder:
@@ -66,8 +59,11 @@ class ConstrainedDecoder:
         fast_forward: bool = True,
     ) -> Completion:
         """An instance of the schema, or LanguageModelUnavailable when it does not fit `max_tokens`, the model's
-        context or the time; ModelMismatch for a schema outside what the grammar compiler takes."""
-        deadline_s = self._clock() + timeout_s
+        context or the time; ModelMismatch for a schema outside what the grammar compiler takes.
+
+        fast_forward: False asks the model for every token, to measure what the shortcut saves.
+        """
+        deadline_s = time.monotonic() + timeout_s
         matcher = self._matcher(json_schema)
         prompt = self._tokenizer.apply_chat_template(
             list(messages), tokenize=True, add_generation_prompt=True, return_dict=False
@@ -79,15 +75,14 @@ class ConstrainedDecoder:
         calls = 0
         while True:
             if fast_forward:
-                forced = matcher.compute_ff_tokens()
-                _consume(matcher, forced)
+                forced = self._forced(matcher)
                 answer += forced
                 unread += forced
             if len(answer) > limit:
                 raise invalid_answer(f"does not fit {limit} tokens")
             if matcher.is_stopped():
                 break
-            if self._clock() > deadline_s:
+            if time.monotonic() > deadline_s:
                 raise LanguageModelUnavailable(
                     "llm_timeout", f"the local language model did not finish within {timeout_s:g} s"
                 )
@@ -109,6 +104,20 @@ class ConstrainedDecoder:
             raise ModelMismatch("llm_schema_unsupported", "the grammar compiler does not take the report's schema")
         return matcher
 
+    def _forced(self, matcher: LLMatcher) -> list[int]:
+        """Tokens of the text the grammar leaves no choice about, consumed."""
+        tokens: list[int] = []
+        while forced := matcher.compute_ff_tokens():
+            taken = forced[: matcher.validate_tokens(forced)]
+            if not taken:
+                # A registry may hold text such as "<|im_end|>". llguidance 1.9.1 forces (and masks for) the control
+                # token of that name, which its own grammar refuses. Greedy tokens never are control tokens.
+                text = matcher.compute_ff_bytes().decode("utf-8", errors="ignore")
+                taken = self._grammar_tokenizer.greedy_tokenize(text)
+            _consume(matcher, taken)
+            tokens += taken
+        return tokens
+
     def _next(self, unread: list[int], cache: DynamicCache, matcher: LLMatcher) -> int:
         """The allowed token with the greatest logit after reading `unread` (1, n) on top of `cache`."""
         with torch.inference_mode():
@@ -121,6 +130,6 @@ class ConstrainedDecoder:
 
 
 def _consume(matcher: LLMatcher, tokens: Sequence[int]) -> None:
-    if tokens and not matcher.consume_tokens(list(tokens)):
+    if not tokens or not matcher.consume_tokens(list(tokens)):
         # The matcher's own message quotes the text, which is about a patient.
         raise invalid_answer("left the grammar it was held to")

@@ -16,8 +16,10 @@ import SimpleITK as sitk
 import torch
 from nilearn.datasets import load_mni152_brain_mask, load_mni152_gm_template, load_mni152_wm_template
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from pirtad.inference.findings import Territory
+from pirtad.inference.simulation.draw import blurred
 
 SPACING_MM = 2.0
 # The tissue maps end at the foramen magnum and close to the vertex; scalp and neck need room.
@@ -33,6 +35,8 @@ class Atlas:
 
     affine: float64 (4, 4), voxel centres to MNI coordinates with the signs of LPS (+x left, +y posterior), mm.
     gray, white, fluid: float32, fractions that add up to 1 inside the brain.
+    sulci, ventricles: float32, the fluid map grown by one voxel, and its deep part grown by two.
+    near_ventricles: float32, 1 beside the ventricles, falling to 0 over about 8 mm.
     brain: bool. outside_mm: float32 distance to the brain, negative inside.
     territory: uint8, LABEL_OF; 0 outside all three. left: bool.
     seclusion_mm: float32, distance of each labelled voxel to the next voxel of another class.
@@ -42,6 +46,9 @@ class Atlas:
     gray: torch.Tensor
     white: torch.Tensor
     fluid: torch.Tensor
+    sulci: torch.Tensor
+    ventricles: torch.Tensor
+    near_ventricles: torch.Tensor
     brain: torch.Tensor
     outside_mm: torch.Tensor
     territory: torch.Tensor
@@ -74,13 +81,19 @@ def load_atlas() -> Atlas:
     affine[:3, 3] -= affine[:3, :3] @ np.asarray(_MARGIN_VOXELS)
     territory = _territories(affine, brain.shape) * brain.astype(np.uint8)
     x_mm = affine[0, 0] * np.arange(brain.shape[0]) + affine[0, 3]
+    fluid = torch.from_numpy(brain - gray - white).float().clamp(0, 1)
+    outside_mm = torch.from_numpy(_distance_mm(brain))
+    inner = torch.where(outside_mm < -21, fluid, torch.zeros(()))
     return Atlas(
         affine=affine,
         gray=torch.from_numpy(gray).float(),
         white=torch.from_numpy(white).float(),
-        fluid=torch.from_numpy(brain - gray - white).float().clamp(0, 1),
+        fluid=fluid,
+        sulci=functional.max_pool3d(fluid[None, None], 3, 1, 1)[0, 0],
+        ventricles=functional.max_pool3d(inner[None, None], 5, 1, 2)[0, 0],
+        near_ventricles=blurred(inner, 9).clamp(max=0.25) * 4,
         brain=torch.from_numpy(brain),
-        outside_mm=torch.from_numpy(_distance_mm(brain)),
+        outside_mm=outside_mm,
         territory=torch.from_numpy(territory),
         left=torch.from_numpy(x_mm > 0)[:, None, None].expand(brain.shape),
         seclusion_mm=torch.from_numpy(_seclusion_mm(territory)),

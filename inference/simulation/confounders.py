@@ -42,7 +42,7 @@ def _pile_up(maps: TissueMaps, atlas: Atlas, draw: Draw) -> None:
     strength = draw.choice((0.0, 0.5, 1.0), (0.2, 0.4, 0.4))
     for centre in _BRIGHT_BASE_MM:
         for side in (-1.0, 1.0):
-            gain += _bump(atlas, draw, centre, side, 5.0) * strength * max(-0.4, draw.normal(0.35, 0.45))
+            gain += _bump(atlas, draw, centre, side, 5.0) * strength * max(-0.4, draw.normal(0.45, 0.5))
     symmetric = draw.uniform(0.0, 0.25)
     for centre in _BRIGHT_NORMAL_MM:
         for side in (-1.0, 1.0):
@@ -66,9 +66,8 @@ def _bump(
 
 def _white_matter_disease(maps: TissueMaps, atlas: Atlas, draw: Draw) -> None:
     """Small vessel disease about the ventricles: T2 and ADC up, DWI about level or a little bright."""
-    near = blurred(atlas.fluid * (atlas.outside_mm < -20), 9).clamp(max=0.25) * 4
     patchy = torch.sigmoid(4 * draw.smooth_field(atlas.shape, (20, 22, 20)) + draw.uniform(-1, 2))
-    weight = near * patchy * atlas.white
+    weight = atlas.near_ventricles * patchy * atlas.white
     maps.parenchyma_s0 *= 1 + draw.uniform(0.1, 0.6) * weight
     maps.parenchyma_adc_mm2_per_s *= 1 + draw.uniform(0.2, 0.6) * weight
 

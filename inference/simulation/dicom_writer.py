@@ -69,6 +69,10 @@ class SeriesHeader:
     repetition_time_ms: float = 4000.0
     echo_time_ms: float = 90.0
 
+    def __post_init__(self) -> None:
+        if len(self.image_type) < 3:
+            raise ValueError("ImageType of an MR image has at least three values (PS3.3 C.8.3.1.1.1)")
+
 
 @dataclass(frozen=True, slots=True)
 class ExtraSeries:

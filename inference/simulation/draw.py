@@ -12,13 +12,22 @@ T = TypeVar("T")
 
 
 def blurred(image: torch.Tensor, width: int) -> torch.Tensor:
-    """Moving average of a 3D map over `width` voxels (odd) along each axis."""
-    result = image[None, None]
+    """Moving average of a 3D map over `width` voxels (odd) along each axis, 0 beyond its edges."""
+    result = torch.zeros_like(image)
+    occupied = image.nonzero()
+    if len(occupied) == 0:
+        return result
+    # Most maps are empty but for a blob: the work is done on its neighbourhood.
+    low = (occupied.min(0).values - width).clamp(min=0).tolist()
+    high = (occupied.max(0).values + width + 1).tolist()
+    box = tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))
+    part = image[box][None, None]
     for axis in range(3):
         size = [1, 1, 1]
         size[axis] = width
-        result = functional.avg_pool3d(result, size, 1, [one // 2 for one in size])
-    return result[0, 0]
+        part = functional.avg_pool3d(part, size, 1, [one // 2 for one in size])
+    result[box] = part[0, 0]
+    return result
 
 
 class Draw:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pirtad.inference.findings import Finding, SignalClass, Territory
 from pirtad.inference.simulation.acquisition import acquire, draw_scan, interpolate_in_plane, sample
-from pirtad.inference.simulation.atlas import Atlas, load_atlas
+from pirtad.inference.simulation.atlas import LABEL_OF, Atlas, load_atlas
 from pirtad.inference.simulation.confounders import add_confounders
 from pirtad.inference.simulation.draw import Draw
 from pirtad.inference.simulation.lesions import Lesion, draw_lesion, share_in
@@ -31,13 +31,15 @@ _ATTEMPTS = 20
 @dataclass(frozen=True, slots=True)
 class Truth:
     """What was put in. side: "left", "right" (the patient's, of the larger part) or None; volume_ml: on the DWI grid;
-    lesion_mask: bool on the DWI grid, empty for a normal study."""
+    lesion_mask: bool on the DWI grid, empty for a normal study; territories: uint8 on the DWI grid, the arterial
+    territory of each voxel, infarct or not (atlas.LABEL_OF, 0 none)."""
 
     territory: Territory
     finding: Finding
     side: str | None
     volume_ml: float
     lesion_mask: NDArray[np.bool_]
+    territories: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +84,29 @@ def _scan(atlas: Atlas, territory: Territory, lesion: Lesion | None, draw: Draw)
     maps = draw_tissue(atlas, draw)
     add_confounders(maps, atlas, draw)
     finding = Finding(Territory.NORMAL)
-    layers: list[torch.Tensor] = []
+    weight = torch.zeros(atlas.shape)
     if lesion is not None:
         signal_class = draw.choice((SignalClass.STRONG, SignalClass.MILD), (0.6, 0.4))
         _restrict_diffusion(maps, atlas, lesion.weight, signal_class, draw)
         finding = Finding(territory, signal_class, lesion.infarct_type)
-        layers.append(lesion.weight)
-    layers.append(atlas.brain.float())
+        weight = lesion.weight
 
     b_value = draw.choice((800.0, 1000.0, 1200.0), (0.1, 0.8, 0.1))
     scan = draw_scan(draw)
-    stack = torch.cat([maps.signals(b_value), torch.stack(layers)])
+    labels = [(atlas.territory == label).float() for label in LABEL_OF.values()]
+    stack = torch.cat([maps.signals(b_value), torch.stack([weight, atlas.brain.float(), *labels])])
     seen = sample(stack, atlas, scan, substeps=2 if scan.thickness_mm < 4 else 3)
     dwi, adc = acquire(seen[:2], b_value, draw)
-    lesion_seen = seen[2] if lesion is not None else torch.zeros(scan.shape)
+    lesion_seen, labels_seen = seen[2], _strongest(seen[4:])
     if draw.chance(0.2):  # archives hold volumes with the skull already taken off
-        brain = (seen[-1] > 0.5).float()
+        brain = (seen[3] > 0.5).float()
         dwi, adc = dwi * brain, adc * brain
     affine = scan.affine
     if draw.chance(0.35):
         dwi, finer = interpolate_in_plane(dwi, affine, 2)
         adc, _ = interpolate_in_plane(adc, affine, 2)
         lesion_seen, _ = interpolate_in_plane(lesion_seen, affine, 2)
+        labels_seen = labels_seen.repeat_interleave(2, 0).repeat_interleave(2, 1)
         affine = finer
     lesion_mask = (lesion_seen > 0.5).numpy()
     volume_ml = float(lesion_mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
@@ -112,8 +115,15 @@ def _scan(atlas: Atlas, territory: Territory, lesion: Lesion | None, draw: Draw)
         dwi=Volume(dwi.numpy().astype(np.float32), affine),
         adc_mm2_per_s=Volume(adc.numpy().astype(np.float32), affine),
         b_value_s_per_mm2=b_value,
-        truth=Truth(territory, finding, side, volume_ml, lesion_mask),
+        truth=Truth(territory, finding, side, volume_ml, lesion_mask, labels_seen.numpy()),
     )
+
+
+def _strongest(shares: torch.Tensor) -> torch.Tensor:
+    """Label uint8 (I, J, K) of the territory with most of each voxel, from shares (3, I, J, K); 0 below a half."""
+    most, which = shares.max(0)
+    labels = torch.tensor(tuple(LABEL_OF.values()), dtype=torch.uint8)
+    return torch.where(most > 0.5, labels[which], torch.zeros((), dtype=torch.uint8))
 
 
 def _restrict_diffusion(

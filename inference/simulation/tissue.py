@@ -45,7 +45,8 @@ def draw_tissue(atlas: Atlas, draw: Draw) -> TissueMaps:
     parenchyma = (gray + white).clamp(min=1e-6)
     s0 = gray * s0_gray + white * s0_white
     adc = (gray * adc_gray + white * adc_white) / parenchyma
-    s0 = s0 * torch.exp(draw.uniform(0.03, 0.10) * draw.smooth_field(atlas.shape, (14, 16, 14)))
+    s0 = s0 * torch.exp(draw.uniform(0.03, 0.12) * draw.smooth_field(atlas.shape, (14, 16, 14)))
+    s0 = s0 * torch.exp(draw.uniform(0.0, 0.12) * gray * draw.smooth_field(atlas.shape, (34, 38, 34)))
     adc = adc * torch.exp(draw.uniform(0.02, 0.08) * draw.smooth_field(atlas.shape, (14, 16, 14)))
     deep = (atlas.territory == 2) & (gray > 0.5)
     s0 = torch.where(deep, s0 * draw.uniform(0.65, 1.08), s0)  # iron shortens T2 there, with age
@@ -69,13 +70,11 @@ def _with_atrophy(atlas: Atlas, draw: Draw) -> tuple[torch.Tensor, torch.Tensor,
 
     The atlas is an average: single sulci are blurred away in it, so a crooked pattern stands in for them.
     """
-    fluid_map = atlas.fluid[None, None]
-    dilated = torch.nn.functional.max_pool3d(fluid_map, 3, 1, 1)[0, 0]
-    fluid = atlas.fluid + draw.uniform(0.0, 0.7) * (dilated - atlas.fluid)
+    power = draw.uniform(1.2, 2.4)
+    sharp = atlas.fluid**power
+    fluid = sharp + draw.uniform(0.0, 0.6) * (atlas.sulci**power - sharp)
     if draw.chance(0.5):
-        inner = torch.where(atlas.outside_mm < -22, atlas.fluid, torch.zeros(()))[None, None]
-        ventricles = torch.nn.functional.max_pool3d(inner, 5, 1, 2)[0, 0]
-        fluid = torch.maximum(fluid, draw.uniform(0.0, 1.0) * ventricles)
+        fluid = torch.maximum(fluid, draw.uniform(0.0, 1.0) * atlas.ventricles)
     sulci = (draw.smooth_field(atlas.shape, (28, 32, 28)) - draw.uniform(0.3, 1.0)).clamp(min=0)
     shell = ((atlas.outside_mm + 20) / 12).clamp(0, 1)
     fluid = fluid + draw.uniform(0.0, 0.8) * sulci * shell * (1 - atlas.white)
@@ -86,9 +85,9 @@ def _with_atrophy(atlas: Atlas, draw: Draw) -> tuple[torch.Tensor, torch.Tensor,
 
 def _rim(atlas: Atlas, draw: Draw, s0_gray: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Scalp and muscle beyond the dark skull: fat suppression leaves them faint (signal, ADC in mm2/s)."""
-    skull_mm = draw.uniform(6, 10) + 1.5 * draw.smooth_field(atlas.shape, (6, 6, 6))
-    scalp_mm = draw.uniform(4, 9) + 1.5 * draw.smooth_field(atlas.shape, (6, 6, 6))
-    scalp = (atlas.outside_mm > skull_mm) & (atlas.outside_mm < skull_mm + scalp_mm)
-    faint = s0_gray * draw.uniform(0.05, 0.45) * torch.exp(0.4 * draw.smooth_field(atlas.shape, (12, 12, 12)))
-    adc = (1.1 + 0.4 * draw.smooth_field(atlas.shape, (12, 12, 12))).clamp(0.3, 2.0) * 1e-3
+    crooked = draw.smooth_field(atlas.shape, (8, 8, 8))
+    skull_mm = draw.uniform(6, 10) + 1.5 * crooked
+    scalp = (atlas.outside_mm > skull_mm) & (atlas.outside_mm < skull_mm + draw.uniform(4, 9))
+    faint = s0_gray * draw.uniform(0.05, 0.45) * torch.exp(0.4 * crooked)
+    adc = (1.1 - 0.4 * crooked).clamp(0.3, 2.0) * 1e-3
     return torch.where(scalp, faint, torch.zeros(())), adc

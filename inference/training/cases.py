@@ -21,17 +21,20 @@ from pirtad.inference.preprocess.grid import SHAPE
 from pirtad.inference.preprocess.network_input import PREPROCESSING_VERSION
 from pirtad.inference.preprocess.preprocess import preprocess
 from pirtad.inference.preprocess.resample import resample_mask
+from pirtad.inference.simulation.atlas import LABEL_OF
 from pirtad.inference.simulation.study import SIMULATION_VERSION, simulate
 from pirtad.inference.training.seeds import territory_of
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCase:
-    """array: float16 (2, 96, 112, 48), the network's input; lesion: bool (96, 112, 48), the truth on the same grid."""
+    """array: float16 (2, 96, 112, 48), the network's input; on the same grid lesion: bool (96, 112, 48), the infarct,
+    and territories: uint8 (96, 112, 48), the arterial territory of each voxel (simulation.atlas.LABEL_OF, 0 none)."""
 
     seed: int
     array: NDArray[np.float16]
     lesion: NDArray[np.bool_]
+    territories: NDArray[np.uint8]
     finding: Finding
     side: str | None
     volume_ml: float
@@ -47,9 +50,19 @@ def make_case(seed: int) -> SimulatedCase:
     study = simulate(seed, territory_of(seed))
     ready = preprocess(study.pair)
     lesion = resample_mask(study.truth.lesion_mask, study.dwi.affine, ready.affine, SHAPE)
+    territories = np.zeros(SHAPE, dtype=np.uint8)
+    for label in LABEL_OF.values():
+        there = resample_mask(study.truth.territories == label, study.dwi.affine, ready.affine, SHAPE)
+        territories[there & ready.mask] = label
     truth = study.truth
     return SimulatedCase(
-        seed, ready.array.astype(np.float16), lesion & ready.mask, truth.finding, truth.side, truth.volume_ml
+        seed=seed,
+        array=ready.array.astype(np.float16),
+        lesion=lesion & ready.mask,
+        territories=territories,
+        finding=truth.finding,
+        side=truth.side,
+        volume_ml=truth.volume_ml,
     )
 
 
@@ -68,7 +81,11 @@ def save_case(case: SimulatedCase, path: Path) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with part.open("wb") as out:
         np.savez_compressed(
-            out, array=case.array, lesion=np.packbits(case.lesion), label=np.array(json.dumps(label))
+            out,
+            array=case.array,
+            lesion=np.packbits(case.lesion),
+            territories=case.territories,
+            label=np.array(json.dumps(label)),
         )
     part.replace(path)
 
@@ -77,7 +94,7 @@ def load_case(path: Path) -> SimulatedCase:
     """The inverse of `save_case`."""
     with np.load(path, allow_pickle=False) as stored:
         label = json.loads(str(stored["label"]))
-        array = stored["array"]
+        array, territories = stored["array"], stored["territories"]
         lesion = np.unpackbits(stored["lesion"], count=int(np.prod(SHAPE))).reshape(SHAPE).astype(np.bool_)
     described = label["signal_class"] is not None
     finding = Finding(
@@ -85,7 +102,7 @@ def load_case(path: Path) -> SimulatedCase:
         SignalClass(label["signal_class"]) if described else None,
         InfarctType(label["infarct_type"]) if described else None,
     )
-    return SimulatedCase(label["seed"], array, lesion, finding, label["side"], label["volume_ml"])
+    return SimulatedCase(label["seed"], array, lesion, territories, finding, label["side"], label["volume_ml"])
 
 
 def ensure_cases(cache: Path, seeds: Iterable[int], workers: int) -> list[Path]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
 from pirtad.inference.simulation.dicom_writer import SeriesHeader, StudyHeader, write_series
 from pirtad.inference.volume import Volume
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from support.shared import shared_data
 
 STUDY = StudyHeader(

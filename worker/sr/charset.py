@@ -61,6 +61,8 @@ def carries(terms: tuple[str, ...], vr: str, text: str) -> bool:
     encodings = convert_encodings(list(terms))
     if not _in_repertoires(encodings, text):
         return False
+    if encodings[0] == _KATAKANA_CODEC and ("\\" in text or "~" in text):
+        return False  # there its 5C is a yen sign and its 7E an overline
     if vr == "PN":
         encoded = PersonName(text).encode(encodings)
         # A component's multi-byte character may hold the byte of the backslash, which parts values.
@@ -112,8 +114,8 @@ def _in_repertoires(encodings: list[str], text: str) -> bool:
 def _encodes(codec: str, character: str) -> bool:
     if codec == _DEFAULT_CODEC:
         return character.isascii()
-    if codec == _KATAKANA_CODEC:  # its 5C is a yen sign and its 7E an overline, not backslash and tilde
-        return (character.isascii() and character not in "\\~") or "\uff61" <= character <= "\uff9f"
+    if codec == _KATAKANA_CODEC:
+        return character.isascii() or "\uff61" <= character <= "\uff9f"
     try:
         character.encode(codec)
     except UnicodeEncodeError:

@@ -22,7 +22,7 @@ from pirtad.inference.report.report import DRAFT_MARK
 from pirtad.worker.errors import NonConformant
 from pirtad.worker.sr import charset
 from pirtad.worker.sr.evidence import evidence_items, references
-from pirtad.worker.sr.source import SourceStudy
+from pirtad.worker.sr.source import SourceStudy, quiet
 
 _TYPE_1 = (
     *("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Manufacturer"),
@@ -84,10 +84,14 @@ def serialise(dataset: Dataset) -> bytes:
     Raises `NonConformant` when a check fails or the bytes do not read back as the same text.
     """
     check(dataset)
+    if dataset.file_meta.get("MediaStorageSOPInstanceUID") != dataset.SOPInstanceUID:
+        raise NonConformant("sr-not-conformant", "the file meta information names another instance")
     buffer = BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True, implicit_vr=False, little_endian=True)
     content = buffer.getvalue()
-    if list(charset.texts(dcmread(BytesIO(content)))) != list(charset.texts(dataset)):
+    with quiet():
+        survived = list(charset.texts(dcmread(BytesIO(content)))) == list(charset.texts(dataset))
+    if not survived:
         raise NonConformant("sr-text-changed", "text does not survive its own encoding", "report this as a defect")
     return content
 

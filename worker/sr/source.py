@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydicom import config
 from pydicom.dataelem import DataElement
@@ -35,9 +37,13 @@ _STUDY = (
 _TYPE_2 = frozenset((*_PATIENT[:4], *_STUDY[1:6]))
 _DATE = re.compile(r"\d{8}")
 _TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
-_SENT_EMPTY_UNLESS = {
+_FORMS = {  # PS3.5 6.2 and the enumerated values of the modules
     "PatientBirthDate": _DATE,
+    "PatientBirthTime": _TIME,
     "PatientSex": re.compile("[MFO]"),
+    "PatientAge": re.compile(r"\d{3}[DWMY]"),
+    "QualityControlSubject": re.compile("YES|NO"),
+    "PatientIdentityRemoved": re.compile("YES|NO"),
     "StudyDate": _DATE,
     "StudyTime": _TIME,
 }
@@ -46,13 +52,18 @@ _SAME_PATIENT = ("PatientID", "IssuerOfPatientID", "PatientBirthDate")
 _UTC_OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 
 
+def quiet() -> AbstractContextManager[None]:
+    """Values are taken as the images have them; and pydicom's warnings would print them, which are patient data."""
+    context: AbstractContextManager[None] = config.disable_value_validation()
+    return context
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceStudy:
     """Headers (datasets without pixels) of the images that the report was drafted from, all of one study.
 
     b_value_s_per_mm2: the b-value of the chosen DWI; None leaves it out of the report.
-    Raises `NonConformant` for headers that lack their UIDs, contradict each other on study or patient, or hold text
-    that their character set does not declare.
+    Raises `NonConformant` for headers that lack their UIDs or contradict each other on study or patient.
     """
 
     dwi: Sequence[Dataset] = field(repr=False)
@@ -62,16 +73,17 @@ class SourceStudy:
     def __post_init__(self) -> None:
         if not self.dwi or not self.adc:
             raise NonConformant("source-empty", f"{len(self.dwi)} DWI and {len(self.adc)} ADC images were given")
-        missing = sorted({k for image in self.images() for k in _NEEDED if not image.get(k)})
-        if missing:
-            raise NonConformant("source-incomplete", f"used images lack {', '.join(missing)}")
-        if len({image.StudyInstanceUID for image in self.images()}) > 1:
-            raise NonConformant("source-mixed", "the used images are of more than one study")
-        for keyword in _SAME_PATIENT:
-            if len({str(image.get(keyword)).strip() for image in self.images() if image.get(keyword)}) > 1:
-                raise _other_patient(keyword)
-        if _names_differ(self.images()):
-            raise _other_patient("PatientName")
+        with quiet():
+            missing = sorted({k for image in self.images() for k in _NEEDED if not image.get(k)})
+            if missing:
+                raise NonConformant("source-incomplete", f"used images lack {', '.join(missing)}")
+            if len({image.StudyInstanceUID for image in self.images()}) > 1:
+                raise NonConformant("source-mixed", "the used images are of more than one study")
+            for keyword in _SAME_PATIENT:
+                if len({str(image.get(keyword)).strip() for image in self.images() if image.get(keyword)}) > 1:
+                    raise _other_patient(keyword)
+            if _names_differ(self.images()):
+                raise _other_patient("PatientName")
 
     @property
     def lead(self) -> Dataset:
@@ -91,26 +103,26 @@ class SourceStudy:
 def copy_patient_and_study(source: SourceStudy, target: Dataset) -> None:
     """Copy the Patient, General Study and Patient Study attributes, text decoded; absent type 2 ones become empty.
 
-    A birth date, sex, study date or time that its value representation forbids is sent empty: it can't be sent as it
-    is, and nothing is guessed.
+    A date, time, age, sex or flag that DICOM forbids as it stands is taken as absent, and nothing is guessed. What
+    identifies patient and study is copied whatever it looks like: it must equal the images'. Raises `NonConformant`
+    for text that the source's character set does not declare.
     """
     for keyword in (*_PATIENT, *_STUDY):
         copied = copied_element(source.lead, keyword)
-        if copied is not None:
+        form = _FORMS.get(keyword)
+        if copied is not None and (form is None or form.fullmatch(str(copied.value))):
             target.add(copied)
         elif keyword in _TYPE_2:
             setattr(target, keyword, None)
-    for keyword, form in _SENT_EMPTY_UNLESS.items():
-        if not form.fullmatch(str(target[keyword].value or "")):
-            setattr(target, keyword, None)
+    methods = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")  # type 1C: one says how, if "YES"
+    if target.get("PatientIdentityRemoved") == "YES" and not any(keyword in target for keyword in methods):
+        del target.PatientIdentityRemoved
     _refuse_undeclared_text(source.lead, target)
 
 
 def copied_element(source: Dataset, keyword: str) -> DataElement | None:
     """A copy that owes nothing to the source's encoding, or None if absent, empty or a half-filled code sequence."""
-    # The source's values are taken as they are: they must equal the images', however long. pydicom's warnings would
-    # also print the value, which is patient data.
-    with config.disable_value_validation():
+    with quiet():
         if keyword not in source or source[keyword].is_empty:
             return None
         element = source[keyword]
@@ -153,14 +165,24 @@ def _plain(element: DataElement) -> DataElement:
     if element.VR == "SQ":
         value = DicomSequence([_plain_item(item) for item in element.value])
     elif element.VR == "PN":
-        value = [PersonName(charset.clean(str(name))) for name in _values(element)]
+        value = [_plain_name(name) for name in _values(element)]
     else:
         value = [charset.clean(str(part)) for part in _values(element)]
     single = element.VR != "SQ" and len(value) == 1
     return DataElement(element.tag, element.VR, value[0] if single else value, validation_mode=config.IGNORE)
 
 
-def _values(element: DataElement) -> Sequence[object]:
+def _plain_name(name: PersonName) -> PersonName:
+    """The same characters; and the same bytes, wherever the report keeps the source's character set."""
+    text = str(name)
+    if charset.clean(text) == text and name.encodings and isinstance(name.original_string, bytes):
+        return PersonName(name.original_string, name.encodings, validation_mode=config.IGNORE)
+    return PersonName(charset.clean(text), validation_mode=config.IGNORE)
+
+
+def _values(element: DataElement) -> Sequence[Any]:
+    if element.is_empty:
+        return []
     return [element.value] if element.VM == 1 else list(element.value)
 
 

@@ -101,7 +101,8 @@ def _about(provenance: Provenance, source: SourceStudy) -> list[ContentItem]:
 
 def _series(images: Sequence[Dataset]) -> str:
     numbers = sorted({int(image.SeriesNumber) for image in images if image.get("SeriesNumber") is not None})
-    count = f"{len(images)} image{'' if len(images) == 1 else 's'}"
+    images_held = sum(int(image.get("NumberOfFrames") or 1) for image in images)
+    count = f"{images_held} image{'' if images_held == 1 else 's'}"
     return f"series {', '.join(map(str, numbers))}, {count}" if numbers else count
 
 

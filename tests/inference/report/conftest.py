@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from pirtad.inference.findings import Finding, InfarctType, SignalClass, Territory
 from pirtad.inference.report.gguf_cache import WHEEL
 from pirtad.inference.report.report import Registry, SimilarCase

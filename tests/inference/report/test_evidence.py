@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pirtad.inference.errors import ModelMismatch
 from pirtad.inference.findings import NORMAL_FINDING, Finding, InfarctType, SignalClass, Territory
 from pirtad.inference.report.evidence import TERRITORY_OF_SENTENCE, weigh

@@ -6,6 +6,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch
 from pirtad.inference.findings import NORMAL_FINDING, Territory
 from pirtad.inference.report import generate as generate_module

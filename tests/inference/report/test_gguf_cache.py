@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from pirtad.inference.errors import ModelMismatch
 from pirtad.inference.report import gguf_cache
 from pirtad.inference.report.gguf_cache import bundled_gguf, converted, file_sha256

@@ -7,7 +7,8 @@ import socket
 import threading
 
 import pytest
-from pirtad.inference.errors import LanguageModelUnavailable
+
+from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch
 from pirtad.inference.findings import Territory
 from pirtad.inference.report.evidence import weigh
 from pirtad.inference.report.generate import Generator, Sources
@@ -15,7 +16,7 @@ from pirtad.inference.report.gguf_cache import bundled_gguf, file_sha256
 from pirtad.inference.report.local_model import LocalModel
 from pirtad.inference.report.prompt import chat_messages
 from pirtad.inference.report.report import Registry
-from pirtad.inference.report.schema import allowed_answers
+from pirtad.inference.report.schema import AllowedAnswers, allowed_answers
 
 SOURCES = Sources("vit-b", "e" * 64, "pre-1", "c" * 64, "0.1.0")
 
@@ -57,6 +58,7 @@ def test_text_the_tokeniser_finds_hard_comes_back_character_for_character(local,
     assert report.past_medical_history == "Диабет, 高血圧, {}[]"
 
 
+@pytest.mark.slow
 def test_the_longest_registry_fits_the_models_context(local, table_3):
     long = Registry(75, "Female", "의식변화" * 200, 0.0, "고혈압" * 400)
     report = Generator(local, SOURCES).generate(long, table_3)
@@ -64,16 +66,31 @@ def test_the_longest_registry_fits_the_models_context(local, table_3):
 
 
 def test_fast_forward_saves_model_calls_and_both_ways_conform(local, asked):
+    # Given a schema with one choice (a short one: a call for every token is slow)
+    statements = ("diffusion restriction", "no diffusion restriction")
+    schema = AllowedAnswers({"nihss": ("32.0",), "findings": statements}).json_schema()
+    decoder, messages = local.load(), asked[0]
+    # When it is answered with and without the shortcut
+    quick = decoder.complete(messages, schema, 99, 60)
+    slow = decoder.complete(messages, schema, 99, 60, fast_forward=False)
+    # Then both conform, and the shortcut asks the model at the choice only
+    for completion in (quick, slow):
+        answer = json.loads(completion.text)
+        assert answer["nihss"] == "32.0"
+        assert answer["findings"] in statements
+    assert slow.model_calls >= slow.tokens > 10
+    assert quick.model_calls <= 2
+
+
+def test_the_same_question_gets_the_same_answer(local, asked):
     messages, allowed = asked
-    decoder = local.load()
-    quick = decoder.complete(messages, allowed.json_schema(), allowed.max_tokens, 60)
-    again = decoder.complete(messages, allowed.json_schema(), allowed.max_tokens, 60)
-    slow = decoder.complete(messages, allowed.json_schema(), allowed.max_tokens, 60, fast_forward=False)
-    assert quick == again
-    assert slow.model_calls >= slow.tokens
-    assert quick.model_calls < quick.tokens / 10
-    assert allowed.parse(quick.text)
-    assert allowed.parse(slow.text)
+    assert len({local.complete(messages, allowed.json_schema(), allowed.max_tokens, 60) for _ in range(2)}) == 1
+
+
+def test_a_schema_the_grammar_does_not_take_is_a_defect_not_a_retry(local, asked):
+    with pytest.raises(ModelMismatch) as caught:
+        local.complete(asked[0], {"type": "nonsense"}, 99, 60)
+    assert caught.value.code == "llm_schema_unsupported"
 
 
 def test_too_few_tokens_are_an_error_not_a_cut_report(local, asked):

@@ -4,6 +4,7 @@ import json
 
 import jsonschema
 import pytest
+
 from pirtad.inference.errors import LanguageModelUnavailable
 from pirtad.inference.findings import NORMAL_FINDING, Territory
 from pirtad.inference.report.evidence import weigh

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -75,9 +77,7 @@ def make_image(series: int, number: int, **attributes: object) -> Dataset:
 
 
 def make_study(b_value_s_per_mm2: float | None = 1000.0, **attributes: object) -> SourceStudy:
-    dwi, adc = (
-        [make_image(series, n, **attributes) for n in range(1, IMAGES_IN_SERIES + 1)] for series in (4, 5)
-    )
+    dwi, adc = ([make_image(series, n, **attributes) for n in range(1, IMAGES_IN_SERIES + 1)] for series in (4, 5))
     return SourceStudy(dwi, adc, b_value_s_per_mm2)
 
 
@@ -121,3 +121,16 @@ def written(tmp_path: Path) -> Callable[[bytes], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def dcmtk() -> Callable[[str], str]:
+    """Path of a DCMTK program; a machine without it skips, except in CI, which must have it."""
+
+    def find(program: str) -> str:
+        path = shutil.which(program)
+        if path is None:
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"DCMTK's {program} is not on this machine")
+        return str(path)
+
+    return find

@@ -1,0 +1,68 @@
+"""The checks of `pirtad doctor` that look at models. Imported, with torch, only when that command runs."""
+
+# ruff: noqa: PLC0415 - what a daemon-only installation lacks is imported where it can be missing
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable
+
+from pirtad.daemon.cli.checks import Finding
+from pirtad.inference.errors import InferenceError
+from pirtad.worker.settings import Settings
+
+_TIMEOUT_S = 5.0
+
+
+def models(settings: Settings) -> Finding:
+    """Encoder and case base load, their manifests hold, and they belong together."""
+    try:
+        from pirtad.inference.engine import SHIPPED_CASE_BASE, SHIPPED_WEIGHTS
+        from pirtad.inference.models.encoder import Encoder
+        from pirtad.inference.retrieval.case_base import CaseBase
+    except ModuleNotFoundError as error:
+        return _not_installed("models", error)
+    weights = settings.inference.weights_dir or SHIPPED_WEIGHTS
+    cases = settings.inference.case_base_dir or SHIPPED_CASE_BASE
+    try:
+        encoder = Encoder.load(weights, device="cpu")
+        base = CaseBase.load(cases, encoder.manifest)
+    except InferenceError as error:
+        return Finding("models", False, f"{error.reason} [{error.code}]", error.hint)
+    except OSError as error:
+        advice = "check inference.weights_dir and inference.case_base_dir"
+        return Finding("models", False, f"{error.filename}: {error.strerror}", advice)
+    return Finding("models", True, f"encoder {encoder.manifest.name}, {len(base)} cases")
+
+
+def language_model(settings: Settings) -> Finding:
+    """The bundled language model is installed, or the endpoint serves the configured one."""
+    chosen = settings.language_model
+    if chosen.backend == "local":
+        from pirtad.inference.report.gguf_cache import bundled_gguf
+
+        try:
+            return Finding("language model", True, f"bundled {bundled_gguf().stem}")
+        except InferenceError as error:
+            return Finding("language model", False, error.reason, error.hint)
+    request = urllib.request.Request(f"{chosen.base_url.rstrip('/')}/models")
+    if key := chosen.api_key.get_secret_value():
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=_TIMEOUT_S) as response:
+            served = [str(model["id"]) for model in json.load(response)["data"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = f"language_model.base_url does not list its models ({type(error).__name__})"
+        return Finding("language model", False, told, "start the server, or correct [language_model]")
+    if chosen.model not in served:
+        told = f"the endpoint does not serve {chosen.model!r}; it serves {', '.join(served)}"
+        return Finding("language model", False, told, "correct language_model.model")
+    return Finding("language model", True, f"endpoint serves {chosen.model}")
+
+
+ALL: tuple[Callable[[Settings], Finding], ...] = (models, language_model)
+
+
+def _not_installed(name: str, error: ModuleNotFoundError) -> Finding:
+    return Finding(name, False, f"{error.name} is not installed", "needed where `pirtad worker` runs")

@@ -1,0 +1,60 @@
+"""DWI and ADC from NIfTI files, for `pirtad predict --dwi --adc`. Imported only when that command runs."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from pirtad.inference.dicom.adc_unit import unit_of
+from pirtad.inference.errors import StudyNotUsable
+from pirtad.inference.volume import DiffusionPair, Volume
+
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read_pair(dwi_path: Path, adc_path: Path, b_value_s_per_mm2: float) -> DiffusionPair:
+    """Read both images; the ADC's unit is found from the tissue, as for DICOM that does not state it.
+
+    Raises:
+        StudyNotUsable: "unreadable_file", "not_3d", "blank_image", "adc_unit".
+    """
+    dwi, adc = _read(dwi_path), _read(adc_path)
+    if np.ptp(dwi.array) == 0:
+        raise StudyNotUsable("blank_image", "the DWI holds one single value")
+    unit = unit_of(_tissue(dwi, adc), None)
+    in_mm2_per_s = (adc.array.astype(np.float64) * unit).astype(np.float32)
+    return DiffusionPair(dwi, Volume(in_mm2_per_s, adc.affine), b_value_s_per_mm2)
+
+
+def _read(path: Path) -> Volume:
+    try:
+        image = nibabel.load(path)
+        array = np.asarray(image.dataobj, dtype=np.float32)
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise StudyNotUsable(
+            "unreadable_file", f"{path.name} can't be read as NIfTI ({type(error).__name__})"
+        ) from error
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 3:
+        raise StudyNotUsable(
+            "not_3d", f"{path.name} has shape {array.shape}", "give one trace image and one ADC map, each of three axes"
+        )
+    # Maps are often NaN outside the head.
+    finite = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
+    return Volume(np.ascontiguousarray(finite), _RAS_TO_LPS @ np.asarray(image.affine, dtype=np.float64))
+
+
+def _tissue(dwi: Volume, adc: Volume) -> NDArray[np.float64]:
+    """ADC values (N,) where the DWI is bright (Otsu), which leaves out air and CSF; the whole map on unlike grids."""
+    same_grid = dwi.array.shape == adc.array.shape and np.allclose(dwi.affine, adc.affine, atol=0.5)
+    if not same_grid:
+        return adc.array.ravel().astype(np.float64)
+    bright = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(dwi.array), 0, 1)) > 0
+    return adc.array[bright].astype(np.float64)

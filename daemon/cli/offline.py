@@ -1,0 +1,132 @@
+"""`pirtad inspect` and `predict`: the pipeline on files, without listener, queue or PACS."""
+
+# ruff: noqa: PLC0415 - the command line imports a command's parts only when it runs
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from pirtad.daemon.cli.common import Exit, settings_of, stop
+from pirtad.daemon.cli.studies import AsJson
+
+if TYPE_CHECKING:
+    from pirtad.inference.prepared import Prepared
+    from pirtad.worker.settings import InferenceSettings
+
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, readable=True, help="Folder with one study.")
+]
+OptionalFolder = Annotated[
+    Path | None,
+    typer.Argument(metavar="[DIR]", exists=True, file_okay=False, readable=True, help="Folder with one study."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command(epilog="\b\nExample:\n  pirtad inspect ./study")(inspect)
+    app.command(
+        epilog="\b\nExamples:\n  pirtad predict ./study --json\n"
+        "  pirtad predict --dwi sub-1_dwi.nii.gz --adc sub-1_adc.nii.gz"
+    )(predict)
+
+
+def inspect(context: typer.Context, directory: Folder, as_json: AsJson = False) -> None:
+    """Show which series of a study would be taken as DWI and ADC, and why the others would not.
+
+    Exit 1 if the study can't be used.
+    """
+    from rich.console import Console
+
+    from pirtad.daemon.cli import tables
+    from pirtad.inference.dicom.headers import read_series
+    from pirtad.inference.dicom.select import inspect_series
+    from pirtad.inference.errors import StudyNotUsable
+    from pirtad.worker.engine import b_value_limits
+
+    settings = settings_of(context)
+    try:
+        found = inspect_series(read_series(_files(directory)), b_value_limits(settings.inference)).to_dict()
+    except StudyNotUsable as error:
+        refused = {"code": error.code, "reason": error.reason, "hint": error.hint}
+        found = {"chosen": {"dwi": None, "adc": None}, "series": [], "refused": refused}
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        Console().print(tables.inspection(found))
+    raise typer.Exit(Exit.FAILED if found["refused"] else Exit.OK)
+
+
+def predict(
+    context: typer.Context,
+    directory: OptionalFolder = None,
+    dwi: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="DWI as NIfTI, with --adc instead of DIR.")
+    ] = None,
+    adc: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="ADC map as NIfTI.")] = None,
+    b_value: Annotated[float, typer.Option(min=0, help="b value of the NIfTI DWI in s/mm2.")] = 1000.0,
+    as_json: AsJson = False,
+) -> None:
+    """Draft a report from one study's files; nothing is sent and nothing is stored.
+
+    Exit 1 if the study can't be used, 3 if the language model can't be reached.
+    """
+    from pirtad.inference.errors import InferenceError, LanguageModelUnavailable, StudyNotUsable
+    from pirtad.worker.engine import load_engine
+
+    if (directory is None) == (dwi is None) or (dwi is None) != (adc is None):
+        raise typer.BadParameter("give either DIR, or --dwi and --adc")
+    settings = settings_of(context)
+    try:
+        prepared = _prepared(settings.inference, directory, dwi, adc, b_value)
+        report = load_engine(settings).draft(prepared)
+    except StudyNotUsable as error:
+        _refuse(error, as_json, Exit.FAILED)
+    except LanguageModelUnavailable as error:
+        _refuse(error, as_json, Exit.UNREACHABLE)
+    except InferenceError as error:
+        _refuse(error, as_json, Exit.FAILED)
+    if not as_json:
+        typer.echo(report.text(), nl=False)
+        return
+    sections = json.loads(report.to_json())
+    drafted: dict[str, Any] = {
+        "territory": sections.pop("territory"),
+        "similar": sections.pop("similar"),
+        "report": sections,
+        "text": report.text(),
+    }
+    typer.echo(json.dumps(drafted, indent=2, ensure_ascii=False))
+
+
+def _prepared(
+    settings: InferenceSettings, directory: Path | None, dwi: Path | None, adc: Path | None, b_value_s_per_mm2: float
+) -> Prepared:
+    from pirtad.worker.engine import b_value_limits
+
+    if directory is not None:
+        from pirtad.inference.engine import prepare
+
+        return prepare(_files(directory), b_value_limits(settings))
+    from pirtad.daemon.cli.nifti import read_pair
+    from pirtad.inference.prepared import Prepared
+    from pirtad.inference.preprocess.preprocess import preprocess
+    from pirtad.inference.report.report import Registry
+
+    assert dwi is not None  # `predict` has checked the combinations
+    assert adc is not None
+    pair = read_pair(dwi, adc, b_value_s_per_mm2)
+    return Prepared(preprocess(pair), Registry(), pair.b_value_s_per_mm2)
+
+
+def _refuse(error: Any, as_json: bool, code: Exit) -> NoReturn:  # noqa: ANN401 - an InferenceError, imported late
+    if as_json:
+        typer.echo(json.dumps({"error": {"code": error.code, "reason": error.reason, "hint": error.hint}}, indent=2))
+    stop(code, f"{error.reason} [{error.code}] {error.hint}".rstrip())
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())

@@ -1,0 +1,135 @@
+"""The 3D vision transformer that turns a preprocessed study into an embedding and four class logits.
+
+Read from top to bottom: ViTConfig, then ViT.forward. Sources:
+- PIRTA section 2.3.2: two channels (DWI, ADC) cut into volume patches, positional embeddings, ViT encoder, one linear
+  layer to four classes; what enters that layer is the representation that retrieval compares.
+- ViT: Dosovitskiy et al., arXiv 2010.11929; the blocks are MONAI's.
+- Pooling by attention instead of a class token: Zhai et al., Scaling Vision Transformers, arXiv 2106.04560, section 2.2.
+Departures from the paper (docs/adr/0004-encoder.md): patches that hold no brain are left out of the sequence, which
+makes a third of the work of it and changes nothing that the remaining patches could see.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from monai.networks.blocks.patchembedding import PatchEmbeddingBlock
+from monai.networks.blocks.transformerblock import TransformerBlock
+from torch import nn
+
+CLASSES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ViTConfig:
+    """Everything that determines the shapes of the weights."""
+
+    image_shape: tuple[int, int, int] = (96, 112, 48)
+    """Voxels along i (left), j (posterior), k (superior); preprocess.grid.SHAPE."""
+    channels: int = 2
+    """DWI and ADC."""
+    patch_shape: tuple[int, int, int] = (8, 8, 4)
+    """Voxels a patch; with 2 x 2 x 4 mm voxels a cube of 16 mm. Divides image_shape."""
+    width: int = 192
+    """Length of a token and of the embedding."""
+    depth: int = 6
+    """Transformer blocks."""
+    heads: int = 3
+    """Attention heads a block; divides width."""
+    mlp_width: int = 768
+    """Hidden width of the feed-forward part of a block."""
+    pooling_heads: int = 6
+    """Heads of the attention that pools tokens into the embedding; divides width."""
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Patches along i, j, k."""
+        i, j, k = (length // step for length, step in zip(self.image_shape, self.patch_shape, strict=True))
+        return i, j, k
+
+    @property
+    def patches(self) -> int:
+        """Patches of a volume."""
+        return math.prod(self.grid)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """embedding: (B, width). logits: (B, 4), in the order of findings.Territory. tokens: (B, T, width), the kept
+    patches after the last block; kept: int64 (B, T), their numbers in the patch grid (C order over i, j, k);
+    real: bool (B, T), False where a token only fills the row up."""
+
+    embedding: torch.Tensor
+    logits: torch.Tensor
+    tokens: torch.Tensor
+    kept: torch.Tensor
+    real: torch.Tensor
+
+
+class ViT(nn.Module):
+    """(B, 2, 96, 112, 48) -> Encoded."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embedding = PatchEmbeddingBlock(
+            in_channels=config.channels,
+            img_size=config.image_shape,
+            patch_size=config.patch_shape,
+            hidden_size=config.width,
+            num_heads=config.heads,
+            proj_type="perceptron",
+            pos_embed_type="learnable",
+            spatial_dims=3,
+        )
+        self.blocks = nn.ModuleList(
+            TransformerBlock(
+                hidden_size=config.width,
+                mlp_dim=config.mlp_width,
+                num_heads=config.heads,
+                qkv_bias=True,
+                use_flash_attention=True,
+            )
+            for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.pooling_score = nn.Linear(config.width, config.pooling_heads)
+        self.pooling_value = nn.Linear(config.width, config.width)
+        self.embedding_norm = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> Encoded:
+        """x: float (B, 2, 96, 112, 48), preprocess.NetworkInput.array; exactly 0 outside the brain."""
+        cut, embed = self.patch_embedding.patch_embeddings  # Rearrange, Linear
+        patches = cut(x)  # (B, P, voxels of a patch x 2)
+        kept, real = _patches_with_brain(patches)  # (B, T) each
+        patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))  # (B, T, ...)
+        tokens = embed(patches) + self.patch_embedding.position_embeddings[0][kept]  # (B, T, width)
+        attend = real[:, None, None, :]  # (B, 1, 1, T): True where a token may be looked at
+        for block in self.blocks:
+            tokens = block(tokens, attn_mask=attend)
+        tokens = self.norm(tokens)
+        embedding = self._pool(tokens, real)  # (B, width)
+        return Encoded(embedding, self.head(embedding), tokens, kept, real)
+
+    def _pool(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Weighted mean of the tokens, each head with weights of its own: a small infarct is not diluted."""
+        heads = self.config.pooling_heads
+        scores = self.pooling_score(tokens).float().masked_fill(~real[..., None], -torch.inf)  # (B, T, heads)
+        values = self.pooling_value(tokens).unflatten(-1, (heads, -1))  # (B, T, heads, width / heads)
+        pooled = torch.einsum("bth,bthd->bhd", scores.softmax(1).to(values.dtype), values).flatten(1)
+        return cast("torch.Tensor", self.embedding_norm(pooled.float()))
+
+
+def _patches_with_brain(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """kept (B, T), the numbers of the patches (B, P, V) that are not all zero, in order, each row filled up to the
+    longest; real (B, T), False for the filling. An empty volume keeps one patch: no row may attend to nothing."""
+    filled = patches.ne(0).any(-1)  # (B, P)
+    length = max(1, int(filled.sum(1).max()))
+    kept = filled.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :length]
+    real = filled.gather(1, kept)
+    real[:, 0] = True
+    return kept, real
