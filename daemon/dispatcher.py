@@ -96,8 +96,8 @@ class Dispatcher:
         # Kept in memory until the ledger took it, since the epoch says it only once.
         self._must_rebuild = epoch_is_new(self._redis) or self._must_rebuild
         now = self._clock()
-        if not self._must_rebuild and self._is_check_due(now):
-            self._must_rebuild = not any(queue_lengths(self._redis).values())
+        if self._is_check_due(now):
+            self._must_rebuild = self._must_rebuild or not any(queue_lengths(self._redis).values())
             self._checked_at = now
         if self._must_rebuild:
             count = jobs.forget_published(self._database, now)

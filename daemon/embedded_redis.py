@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from pirtad.daemon.orphans import tied
 from pirtad.worker.queue import embedded_socket
@@ -66,7 +68,10 @@ def command_line(data_dir: Path) -> tuple[str, ...]:
 def answers(data_dir: Path, timeout_s: float = 1.0) -> bool:
     """Whether the server on this data directory's socket answers a ping."""
     client = redis.Redis(
-        unix_socket_path=str(embedded_socket(data_dir)), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+        unix_socket_path=str(embedded_socket(data_dir)),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),  # by default it tries for seconds
     )
     try:
         return bool(client.ping())

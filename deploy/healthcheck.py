@@ -15,6 +15,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from kombu.exceptions import OperationalError
@@ -22,7 +23,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from redis.exceptions import RedisError
 
-from pirtad.worker.queue import make_celery
+from pirtad.worker.queue import make_celery, redis_client
 from pirtad.worker.settings import Settings, SettingsError, load_settings
 
 _TIMEOUT_S = 5.0
@@ -53,15 +54,16 @@ def check_listener(settings: Settings) -> None:
 
 def check_worker(settings: Settings) -> None:
     """A worker of this host (in a container: of this container) answers a ping."""
-    app = make_celery(settings)
     try:
-        answers = app.control.broadcast(
-            "ping", pattern=f"*@{socket.gethostname()}", matcher="glob", reply=True, timeout=_TIMEOUT_S, limit=1
-        )
+        # First by itself: Celery would try for longer than a health check may take.
+        with closing(redis_client(settings, _TIMEOUT_S)) as client:
+            client.ping()
+        with make_celery(settings) as app:
+            answers = app.control.broadcast(
+                "ping", pattern=f"*@{socket.gethostname()}", matcher="glob", reply=True, timeout=_TIMEOUT_S, limit=1
+            )
     except (OperationalError, RedisError, OSError) as error:
         raise Unhealthy(f"the queue can't be reached: {type(error).__name__}") from error
-    finally:
-        app.close()
     if not answers:
         raise Unhealthy("no worker of this host answers")
 

@@ -6,17 +6,11 @@ encode -> retrieve -> generate       Engine.draft()
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from pirtad.inference.dicom.assemble import assemble_pair
-from pirtad.inference.dicom.headers import read_series
-from pirtad.inference.dicom.registry import registry_of
-from pirtad.inference.dicom.select import BValueLimits, choose_pair
 from pirtad.inference.models.encoder import Encoder
 from pirtad.inference.prepared import Prepared
-from pirtad.inference.preprocess.preprocess import preprocess
 from pirtad.inference.report.generate import Generator, Sources
 from pirtad.inference.report.language_model import LanguageModel
 from pirtad.inference.report.report import Report
@@ -24,19 +18,6 @@ from pirtad.inference.retrieval.case_base import CaseBase
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "small"
 SHIPPED_CASE_BASE = SHIPPED_WEIGHTS / "case_base"
-
-
-def prepare(paths: Iterable[Path], limits: BValueLimits) -> Prepared:
-    """Read series, choose and assemble the pair, preprocess it. Raises StudyNotUsable with the reason."""
-    choice = choose_pair(read_series(paths), limits)
-    pair = assemble_pair(choice)
-    return Prepared(
-        network_input=preprocess(pair),
-        registry=registry_of(choice.dwi.instances[0].header),
-        b_value_s_per_mm2=pair.b_value_s_per_mm2,
-        dwi_uids=tuple(instance.sop_instance_uid for instance in choice.dwi.instances),
-        adc_uids=tuple(instance.sop_instance_uid for instance in choice.adc.instances),
-    )
 
 
 class Engine:
@@ -51,9 +32,9 @@ class Engine:
         self._k = k
         sources = Sources(
             encoder_name=encoder.manifest.name,
-            encoder_sha256=encoder.manifest.sha256,
+            encoder_sha256=encoder.manifest.weights_sha256,
             preprocessing_version=encoder.manifest.preprocessing_version,
-            case_base_sha256=case_base.sha256,
+            case_base_sha256=case_base.info().sha256,
             pirtad_version=version("pirtad"),
         )
         self._generator = Generator(language_model, sources, timeout_s=timeout_s)

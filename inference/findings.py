@@ -67,6 +67,5 @@ class Finding:
             return NORMAL_FINDING
         described = str(self.infarct_type).removesuffix(" diffusion restriction")
         return (
-            f"There is {self.signal_class} {described} diffusion restriction "
-            f"in the {self.territory.phrase} territory."
+            f"There is {self.signal_class} {described} diffusion restriction in the {self.territory.phrase} territory."
         )

@@ -71,7 +71,9 @@ def test_all_places_were_looked_at():
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_the_command_exists(line):
+def test_the_command_exists(line, tmp_path, monkeypatch):
+    (tmp_path / "study").mkdir()  # what the examples send
+    monkeypatch.chdir(tmp_path)
     parse(shlex.split(line))
 
 

@@ -18,6 +18,8 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
 from pirtad.daemon.embedded_redis import running
+from pirtad.worker import main as worker_main
+from pirtad.worker.contract import Stage
 from pirtad.worker.queue import make_celery
 from pirtad.worker.settings import load_settings
 
@@ -67,6 +69,8 @@ def test_a_listener_that_lets_in_certain_callers_is_asked_as_one_of_them(check, 
         assert check.main(["listener"]) == 0
 
 
+# pynetdicom 3.0.4 leaves the requestor's socket to the garbage collector when there is no association.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
 def test_no_listener_or_another_one_is_not_healthy(check, monkeypatch, capsys):
     monkeypatch.setenv("PIRTAD_LISTENER__PORT", str(free_port()))
     assert check.main(["listener"]) == 1
@@ -131,6 +135,31 @@ def test_a_worker_is_healthy_while_it_answers_on_the_queue(check, monkeypatch, d
         monkeypatch.setattr(check, "_TIMEOUT_S", 0.3)
         assert check.main(["worker"]) == 1
         assert "no worker" in capsys.readouterr().out
+
+
+def test_a_worker_bears_the_name_that_the_check_asks_for(monkeypatch, data_dir):
+    # Given a worker that would start, and says its name instead
+    names: list[str] = []
+
+    class Named:
+        exitcode = 0
+
+        def __init__(self, *, hostname: str, **_: object) -> None:
+            names.append(hostname)
+
+        def start(self) -> None:
+            return
+
+    app = make_celery(load_settings(None))
+    monkeypatch.setattr(app, "Worker", Named)
+    monkeypatch.setattr(worker_main, "make_celery", lambda _: app)
+    monkeypatch.setattr(worker_main, "configure_logging", lambda _: None)
+    for signal in (worker_main.signals.worker_process_init, worker_main.signals.setup_logging):
+        monkeypatch.setattr(signal, "receivers", [])  # what it connects is gone after the test
+    # When it runs
+    worker_main.run_worker(load_settings(None), (Stage.DELIVER,))
+    # Then the name is of this host: Celery itself fills %h in only for its own command line
+    assert names == [f"deliver@{socket.gethostname()}"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["nosuch"], ["web", "listener"]])

@@ -55,7 +55,8 @@ def test_systemd_would_say_something(units):
     unit = directory / "pirtad-web.service"
     unit.write_text(unit.read_text(encoding="utf-8").replace("Restart=always", "Restart=sometimes"), encoding="utf-8")
     result = analyze("verify", "--man=no", *names, directory=directory)
-    assert "Restart" in result.stderr
+    assert "pirtad-web.service" in result.stderr
+    assert "sometimes" in result.stderr
 
 
 def test_systemd_calls_the_exposure_low(units):
@@ -67,7 +68,8 @@ def test_systemd_calls_the_exposure_low(units):
 
 
 def test_the_target_starts_every_part():
-    wanted = section(SYSTEMD / "pirtad.target", "Unit")["Wants"].split()
+    text = (SYSTEMD / "pirtad.target").read_text(encoding="utf-8")
+    wanted = [unit for line in re.findall(r"^Wants=(.+)$", text, re.MULTILINE) for unit in line.split()]
     assert sorted(wanted) == sorted(
         ["pirtad-listener.service", "pirtad-web.service", *(f"pirtad-worker@{stage}.service" for stage in Stage)]
     )

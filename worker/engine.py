@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pirtad.inference.dicom.select import BValueLimits
 from pirtad.inference.engine import Engine
 from pirtad.inference.report.language_model import LanguageModel
 from pirtad.inference.report.local_model import LocalModel
 from pirtad.inference.report.openai_model import OpenAIModel, SchemaDialect
-from pirtad.worker.settings import InferenceSettings, Settings
+from pirtad.worker.settings import Settings
 
 
 def load_engine(settings: Settings) -> Engine:
@@ -39,8 +38,3 @@ def language_model(settings: Settings) -> LanguageModel:
     model = LocalModel(wanted.cache_dir or settings.storage.data_dir / "models")
     model.load()
     return model
-
-
-def b_value_limits(settings: InferenceSettings) -> BValueLimits:
-    """Which b values count as DWI."""
-    return BValueLimits(settings.b_value_min_s_per_mm2, settings.b_value_max_s_per_mm2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import structlog
@@ -47,7 +48,7 @@ def run_worker(settings: Settings, stages: tuple[Stage, ...], processes: int | N
         queues=[str(stage) for stage in stages],
         concurrency=count,
         pool="prefork",
-        hostname=f"{name}@%h",
+        hostname=f"{name}@{socket.gethostname()}",
         without_gossip=True,
         without_mingle=True,
         quiet=True,
@@ -77,7 +78,7 @@ class _Context:
         if Stage.INFER in self._stages:
             try:
                 started = time.monotonic()
-                _ = self._pipeline.engine
+                self._pipeline.load_models()
                 log.info("models loaded", seconds=round(time.monotonic() - started, 1))
             except InferenceError as error:
                 # Studies wait, with this reason in their status, and the next one tries to load again.

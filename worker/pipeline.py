@@ -20,23 +20,27 @@ import shutil
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 
-from pirtad.inference.engine import Engine, prepare
+from pirtad.inference.prepare import prepare
 from pirtad.inference.prepared import Prepared, write_whole
 from pirtad.inference.report.report import Report
 from pirtad.worker.contract import Stage
 from pirtad.worker.deliver import Destination, send
-from pirtad.worker.engine import b_value_limits, load_engine
 from pirtad.worker.ledger import jobs
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob, PersistedResult
+from pirtad.worker.limits import b_value_limits
 from pirtad.worker.settings import Settings
 from pirtad.worker.sr.check import serialise
 from pirtad.worker.sr.identity import derive_identity
 from pirtad.worker.sr.narrative import compose_narrative
 from pirtad.worker.sr.source import SourceStudy
+
+if TYPE_CHECKING:
+    from pirtad.inference.engine import Engine
 
 _REPORT = "report.json"
 
@@ -61,8 +65,14 @@ class Pipeline:
 
     @cached_property
     def engine(self) -> Engine:
-        """Loaded once a process, by the infer worker at its start."""
+        """Encoder, case base and language model; loaded once a process."""
+        from pirtad.worker.engine import load_engine  # noqa: PLC0415 - brings torch, which only this stage needs
+
         return load_engine(self._settings)
+
+    def load_models(self) -> None:
+        """Load the engine now, so that no study waits for it; InferenceError if it can't be."""
+        _ = self.engine
 
     def prepare(self, job: ClaimedJob) -> None:
         """Read series -> preprocess."""

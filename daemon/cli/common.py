@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -42,7 +43,7 @@ EXIT_CODES = {
 
 def stop(code: Exit, message: str) -> NoReturn:
     """Say why on standard error and end the command."""
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
     raise typer.Exit(int(code))
 
 
@@ -81,6 +82,11 @@ def ledger_of(settings: Settings) -> Iterator[Database]:
         stop(Exit.UNREACHABLE, f"the ledger can't be read: {_first_line(error)}")
     finally:
         database.close()
+
+
+def printable(text: str) -> str:
+    """Text from outside (headers, peers, models) for a terminal: control characters but line ends become U+FFFD."""
+    return "".join("\ufffd" if unicodedata.category(one) == "Cc" and one != "\n" else one for one in text)
 
 
 def own_command_line(config: Path | None, *arguments: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from pirtad.daemon.cli.common import Exit, settings_of, stop
+from pirtad.daemon.cli.common import Exit, printable, settings_of, stop
 from pirtad.daemon.cli.studies import AsJson
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def inspect(context: typer.Context, directory: Folder, as_json: AsJson = False) 
     from pirtad.inference.dicom.headers import read_series
     from pirtad.inference.dicom.select import inspect_series
     from pirtad.inference.errors import StudyNotUsable
-    from pirtad.worker.engine import b_value_limits
+    from pirtad.worker.limits import b_value_limits
 
     settings = settings_of(context)
     try:
@@ -90,7 +90,7 @@ def predict(
     except InferenceError as error:
         _refuse(error, as_json, Exit.FAILED)
     if not as_json:
-        typer.echo(report.text(), nl=False)
+        typer.echo(printable(report.text()), nl=False)
         return
     sections = json.loads(report.to_json())
     drafted: dict[str, Any] = {
@@ -99,16 +99,16 @@ def predict(
         "report": sections,
         "text": report.text(),
     }
-    typer.echo(json.dumps(drafted, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(drafted, indent=2))
 
 
 def _prepared(
     settings: InferenceSettings, directory: Path | None, dwi: Path | None, adc: Path | None, b_value_s_per_mm2: float
 ) -> Prepared:
-    from pirtad.worker.engine import b_value_limits
+    from pirtad.worker.limits import b_value_limits
 
     if directory is not None:
-        from pirtad.inference.engine import prepare
+        from pirtad.inference.prepare import prepare
 
         return prepare(_files(directory), b_value_limits(settings))
     from pirtad.daemon.cli.nifti import read_pair

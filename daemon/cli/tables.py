@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pirtad.daemon.cli.common import printable
 from pirtad.daemon.web.snapshot import Snapshot
 from pirtad.daemon.web.words import age, local_time, spaced, why
 from pirtad.worker.ledger.views import StudyDetail
@@ -36,20 +37,20 @@ def status(snapshot: Snapshot, now: float) -> Group:
     table.add_column("what happened, what to do", overflow="fold", ratio=1)
     for study in snapshot.studies:
         table.add_row(
-            Text(study.study_uid),
+            _text(study.study_uid),
             _state(study.state),
             study.stage,
             age(now - study.first_received_at),
             str(study.images),
             str(study.attempts or ""),
             spaced(study.territory),
-            Text("; ".join(part for part in (why(study), study.hint) if part)),
+            _text("; ".join(part for part in (why(study), study.hint) if part)),
         )
     counts = "  ".join(f"{spaced(state)} {number}" for state, number in snapshot.counts.items())
     queues = "not reachable"
     if snapshot.queues is not None:
         queues = "  ".join(f"{name} {length}" for name, length in snapshot.queues.items())
-    notices = [Text(f"  {age(now - notice.at):>9} ago  {notice.kind}: {notice.text}") for notice in snapshot.notices]
+    notices = [_text(f"  {age(now - notice.at):>9} ago  {notice.kind}: {notice.text}") for notice in snapshot.notices]
     body: RenderableType = table if snapshot.studies else Text("no study yet")
     tail = [Text("\nnotices:", style="bold"), *notices] if notices else []
     return Group(body, Text(f"\nstudies: {counts}"), Text(f"queues:  {queues}"), *tail)
@@ -62,17 +63,17 @@ def detail(found: StudyDetail, now: float) -> Group:
     head.add_column(style="bold")
     head.add_column(overflow="fold")
     rows: list[tuple[str, str | Text]] = [
-        ("study", Text(study.study_uid)),
+        ("study", _text(study.study_uid)),
         ("state", _state(study.state)),
         ("stage", f"{study.stage}, attempt {study.attempts}" if study.stage else ""),
         ("received", f"{local_time(study.first_received_at)}, {age(now - study.first_received_at)} ago"),
-        ("from", Text(study.calling_ae)),
+        ("from", _text(study.calling_ae)),
         ("images", f"{study.images} in {study.series} series, {study.duplicates} received again"),
         ("territory", spaced(study.territory)),
-        ("reason", Text(f"{study.reason} [{study.reason_code}]" if study.reason else "")),
-        ("what to do", Text(study.hint)),
-        ("note", Text(study.note)),
-        ("last error", Text(study.last_error if study.last_error != study.reason else "")),
+        ("reason", _text(f"{study.reason} [{study.reason_code}]" if study.reason else "")),
+        ("what to do", _text(study.hint)),
+        ("note", _text(study.note)),
+        ("last error", _text(study.last_error if study.last_error != study.reason else "")),
     ]
     for name, value in rows:
         if value:
@@ -80,20 +81,20 @@ def detail(found: StudyDetail, now: float) -> Group:
     parts: list[RenderableType] = [head]
     series = Table("series", "modality", "images", box=None, pad_edge=False, header_style="bold")
     for uid, modality, count in found.series:
-        series.add_row(Text(uid), Text(modality), str(count))
+        series.add_row(_text(uid), _text(modality), str(count))
     events = Table("at", "event", "", box=None, pad_edge=False, header_style="bold")
     for event in found.events:
-        events.add_row(local_time(event.at), Text(event.kind), Text(event.text))
+        events.add_row(local_time(event.at), _text(event.kind), _text(event.text))
     parts += [Text(), series, Text(), events]
     for delivery in found.deliveries:
         sent = (
             "not delivered yet" if delivery.delivered_at is None else f"delivered {local_time(delivery.delivered_at)}"
         )
         answered = "" if delivery.status is None else f", status 0x{delivery.status:04X}"
-        parts.append(Text(f"\n{delivery.sop_instance_uid} to {delivery.destination}: {sent}{answered}"))
+        parts.append(_text(f"\n{delivery.sop_instance_uid} to {delivery.destination}: {sent}{answered}"))
     if found.report_text:
         parts.append(Text())
-        parts.append(Panel(Text(found.report_text.rstrip()), title="AI DRAFT - NOT REVIEWED - not for diagnosis"))
+        parts.append(Panel(_text(found.report_text.rstrip()), title="AI DRAFT - NOT REVIEWED - not for diagnosis"))
     return Group(*parts)
 
 
@@ -105,20 +106,27 @@ def inspection(found: dict[str, Any]) -> Group:
     table.add_column("why not", overflow="fold", ratio=1)
     for row in found["series"]:
         table.add_row(
-            Text(row["series_uid"]),
-            Text(row["description"]),
-            Text(row["modality"]),
+            _text(row["series_uid"]),
+            _text(row["description"]),
+            _text(row["modality"]),
             row["kind"],
             " ".join(f"{value:g}" for value in row["b_values"]),
             str(row["n_images"]),
             " and ".join(row["chosen_as"]).upper(),
-            Text(row["rejected_because"] or ""),
+            _text(row["rejected_because"] or ""),
         )
     refused = found["refused"]
     verdict = Text("\nusable", style="green")
     if refused is not None:
-        verdict = Text(f"\nnot usable: {refused['reason']} [{refused['code']}] {refused['hint']}".rstrip(), style="red")
+        verdict = _text(
+            f"\nnot usable: {refused['reason']} [{refused['code']}] {refused['hint']}".rstrip(), style="red"
+        )
     return Group(table, verdict)
+
+
+def _text(value: str, style: str = "") -> Text:
+    """As it is: no markup, and nothing that the terminal would obey."""
+    return Text(printable(value), style=style)
 
 
 def _state(state: str) -> Text:

@@ -13,12 +13,16 @@ from collections.abc import Iterable
 
 import pydicom.config
 from pydicom import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 
 # pydicom would warn about every value that breaks the rules of its VR and quote the value, be it the patient's name.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
-_MALFORMED = (ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError, EOFError, struct.error)
+_MALFORMED = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError, EOFError),
+    *(struct.error, BytesLengthException),
+)
 
 
 def _values(dataset: Dataset, keyword: str) -> list[object]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
 from pydicom.uid import MediaStorageDirectoryStorage, MRImageStorage
 
@@ -20,7 +20,7 @@ from pirtad.inference.dicom.diffusion import Diffusion, Kind, b_values_in_name, 
 from pirtad.inference.errors import StudyNotUsable
 
 _CANNOT_PARSE = (
-    *(InvalidDicomError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
+    *(InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
     *(NotImplementedError, struct.error, zlib.error, OverflowError, RecursionError),
 )
 _UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -114,6 +114,13 @@ def _series_number(series: Series) -> float:
 
 
 def _read(path: Path) -> Instance | None:
+    try:
+        return _instance(path)
+    except _CANNOT_PARSE as error:
+        raise _unreadable(path, "", f"cannot be parsed as DICOM ({type(error).__name__})") from error
+
+
+def _instance(path: Path) -> Instance | None:
     reached_pixels = False
 
     def at_pixels(tag: int, vr: str | None, length: int) -> bool:
@@ -122,11 +129,8 @@ def _read(path: Path) -> Instance | None:
         reached_pixels = tag >= 0x7FE00001
         return reached_pixels
 
-    try:
-        with path.open("rb") as file:
-            header = read_partial(file, stop_when=at_pixels)
-    except _CANNOT_PARSE as error:
-        raise _unreadable(path, "", f"cannot be parsed as DICOM ({type(error).__name__})") from error
+    with path.open("rb") as file:
+        header = read_partial(file, stop_when=at_pixels)
     meta_cut = _cut_element(header.file_meta)
     sop_uid = "" if meta_cut else text(header.file_meta, "MediaStorageSOPInstanceUID")
     if text(header.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
@@ -152,7 +156,7 @@ def _read(path: Path) -> Instance | None:
 def _cut_element(header: Dataset) -> str:
     """The tag of an element whose value is shorter than declared, or "". pydicom itself passes it over."""
     for tag in header.keys():  # noqa: SIM118 - iterating the dataset itself would convert every value
-        raw = header.get_item(tag)
+        raw = header.get_item(tag, keep_deferred=True)
         if not isinstance(raw, RawDataElement) or raw.value is None or raw.length == _UNDEFINED_LENGTH:
             continue
         if len(raw.value) < raw.length:

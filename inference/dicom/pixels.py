@@ -7,14 +7,14 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from pirtad.inference.dicom.attributes import text, whole
 from pirtad.inference.dicom.headers import Instance
 from pirtad.inference.errors import StudyNotUsable
 
 _UNDECODABLE = (
-    *(InvalidDicomError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
+    *(InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
     *(NotImplementedError, RuntimeError, ArithmeticError, struct.error),
 )
 

@@ -1,4 +1,4 @@
-"""The scanner's part: a head in a pose, slices with thickness, bias field, noise, and the ADC map made of noisy images."""
+"""The scanner's part: a head in a pose, slices with thickness, bias field, noise, and the ADC map that follows."""
 
 from __future__ import annotations
 

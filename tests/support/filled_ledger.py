@@ -37,21 +37,21 @@ def fill(database: Database, now: float, nasty: str = "") -> None:
     note(database, now - 120, "empty_association", f"CT1 sent nothing {nasty}")
 
 
-def receive(database: Database, study_uid: str, at: float, images: int = 2) -> None:
-    """Register the images of two series."""
-    for series, modality in ((1, "MR"), (2, "MR")):
+def receive(database: Database, study_uid: str, at: float, images: int = 2, series: int = 2) -> None:
+    """Register so many series of so many images each."""
+    for one in range(1, series + 1):
         for number in range(1, images + 1):
-            sop_uid = f"{study_uid}.{series}.{number}"
+            sop_uid = f"{study_uid}.{one}.{number}"
             receiving.register(
                 database,
                 ReceivedInstance(
                     study_uid=study_uid,
-                    series_uid=f"{study_uid}.{series}",
+                    series_uid=f"{study_uid}.{one}",
                     sop_instance_uid=sop_uid,
                     sop_class_uid="1.2.840.10008.5.1.4.1.1.4",
                     transfer_syntax_uid="1.2.840.10008.1.2.1",
-                    modality=modality,
-                    sha256=f"{series}{number:063d}",
+                    modality="MR",
+                    sha256=f"{one}{number:063d}",
                     size_bytes=131072,
                     path=f"spool/{sop_uid}.dcm",
                     calling_ae="SCANNER1",
@@ -81,7 +81,7 @@ def report(database: Database, job_id: str, at: float, text: str = REPORT) -> No
 
 
 def _bring_to(database: Database, study_uid: str, state: StudyState, at: float, nasty: str) -> None:
-    receive(database, study_uid, at, images=26)
+    receive(database, study_uid, at)
     if state is StudyState.RECEIVING:
         return
     _, job_id = receiving.open_job(database, study_uid, at + 10)
@@ -97,7 +97,9 @@ def _bring_to(database: Database, study_uid: str, state: StudyState, at: float, 
             report(database, job_id, begun, f"{REPORT}{nasty}")
         case StudyState.SET_ASIDE:
             job = claimed(database, job_id, Stage.PREPARE, begun)
-            reason = f"no DWI series with b between 800 and 1500 s/mm2: 2 series looked at, none is one {nasty}".rstrip()
+            reason = (
+                f"no DWI series with b between 800 and 1500 s/mm2: 2 series looked at, none is one {nasty}".rstrip()
+            )
             hint = f"Send the diffusion series, then retry. {nasty}".rstrip()
             jobs.shelve(database, job, JobState.SET_ASIDE, "no_dwi", reason, hint, begun + 1)
         case StudyState.FAILED:

@@ -70,6 +70,21 @@ def arrival(
     return Arrival(data, str(transfer_syntax_uid), str(sop_class_uid), sop_instance_uid, "SCANNER")
 
 
+@contextmanager
+def associated(sender: AE, port: int, called: str = "PIRTAD") -> Iterator[Association]:
+    """An association, released at the end if it still stands."""
+    association = sender.associate("127.0.0.1", port, ae_title=called)
+    connection = association.dul.socket.socket
+    try:
+        yield association
+    finally:
+        association.release()
+        if association.ident is not None:  # a rejected one never started
+            association.join(10)
+        if connection is not None:  # pynetdicom leaves it open where the peer went away first
+            connection.close()
+
+
 @dataclass
 class Running:
     """A listener that answers, and what it writes to."""
@@ -90,12 +105,8 @@ class Running:
         sender.acse_timeout = sender.dimse_timeout = sender.network_timeout = 10
         for sop_class, syntaxes in contexts or ((MRImageStorage, ExplicitVRLittleEndian),):
             sender.add_requested_context(sop_class, syntaxes)
-        association = sender.associate("127.0.0.1", self.port, ae_title=called)
-        try:
+        with associated(sender, self.port, called) as association:
             yield association
-        finally:
-            association.release()
-            association.join(10)
 
     def files(self, folder: str = "spool") -> list[Path]:
         return sorted(path for path in (self.data_dir / folder).rglob("*") if path.is_file())

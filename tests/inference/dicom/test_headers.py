@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from pirtad.inference.dicom.diffusion import Kind
 from pirtad.inference.dicom.headers import read_series
 from pirtad.inference.dicom.registry import registry_of
-from pirtad.inference.dicom.select import choose_pair
+from pirtad.inference.dicom.select import choose_pair, inspect_series
 from pirtad.inference.errors import StudyNotUsable
 
 
@@ -41,13 +42,14 @@ def test_a_file_cut_before_its_uid_is_named_by_its_file(study, kept: int) -> Non
     assert victim.name in refused(study.files).reason or "2.25." in refused(study.files).reason
 
 
+@pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")
 def test_a_file_cut_anywhere_in_its_header_is_refused(study) -> None:
-    # Given every possible length of a truncated header
+    # Given truncated headers of many lengths
     victim = study.of_role("dwi")[0]
     uid = str(dcmread(victim).SOPInstanceUID)
     whole = victim.read_bytes()
     header_length = len(whole) - len(dcmread(victim).PixelData)
-    for kept in range(0, header_length - 12, 5):
+    for kept in range(0, header_length - 12, 11):
         victim.write_bytes(whole[:kept])
         error = refused([victim])
         assert victim.name in error.reason or uid in error.reason
@@ -125,3 +127,23 @@ def test_values_that_break_the_rules_are_not_quoted_in_the_log(study, caplog: py
 
     assert "29.02.60" not in caplog.text
     assert "65 Y" not in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damaged_bytes_never_end_in_another_error(study) -> None:
+    # Given headers with a few bytes overwritten at random
+    victim = study.of_role("dwi")[0]
+    whole = victim.read_bytes()
+    header_length = len(whole) - len(dcmread(victim).PixelData)
+    draw = random.Random(7)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(draw.randint(1, 8)):
+            damaged[draw.randrange(128, header_length)] = draw.randrange(256)
+        victim.write_bytes(damaged)
+        try:
+            found = read_series([victim])
+        except StudyNotUsable as error:
+            assert error.code == "unreadable_instance"
+        else:
+            assert inspect_series(found).refused is not None

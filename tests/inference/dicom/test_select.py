@@ -293,11 +293,34 @@ def test_the_map_made_from_the_same_acquisition_is_preferred(study) -> None:
 
 
 def test_axial_is_preferred_to_coronal(study) -> None:
-    coronal = study.dwi.affine.copy()
-    coronal[:3, :3] = np.array([[8.0, 0, 0], [0, 0, 12.0], [0, -8.0, 0]])
-    coronal[:3, 3] = [-91.25, -62.0, 76.0]
+    # Given a coronal DWI of the same box: rows to the feet, slices to the back
+    axial = study.dwi.affine
+    coronal = np.eye(4)
+    coronal[:3, 0] = axial[:3, 0]
+    coronal[:3, 1] = -axial[:3, 2] / 6.0 * 3.6
+    coronal[:3, 2] = axial[:3, 1] / 8.0 * (160 / 12)
+    middle = (np.array(study.dwi.array.shape) - 1) / 2
+    coronal[:3, 3] = axial[:3, 3] + axial[:3, :3] @ middle - coronal[:3, :3] @ middle
     study.add("coronal", ExtraSeries(Volume(study.dwi.array, coronal), replace(TRACE, description="sB1000 cor")))
+
     assert chosen(study) == ("sB1000", "dADC")
+    assert codes(study)["sB1000 cor"] == "not_preferred"
+
+    # and is taken where there is nothing better
+    study.drop("dwi")
+    assert chosen(study) == ("sB1000 cor", "dADC")
+
+
+def test_the_trace_is_taken_out_of_its_directions(study) -> None:
+    # Given a series of three directions and their trace, as Philips sends it
+    series_uid = study.series()[2].series_uid
+    plain = {"SeriesDescription": "DWI", "ImageType": ["ORIGINAL", "PRIMARY", "M", "SE"]}
+    for direction in ("x", "y", "z"):
+        added = study.add(direction, ExtraSeries(Volume(study.dwi.array + 50, study.dwi.affine), TRACE))
+        study.put(added, SeriesInstanceUID=series_uid, DiffusionDirectionality="DIRECTIONAL", **plain)
+    study.put("dwi", DiffusionDirectionality="ISOTROPIC", **plain)
+
+    np.testing.assert_array_equal(study.assembled().dwi.array, study.dwi.array)
 
 
 def test_a_map_of_unclear_kind_is_told(study) -> None:

@@ -1,0 +1,63 @@
+"""The trained encoder as the product uses it: weights that are checked before they are believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from pirtad.inference.errors import ModelMismatch
+from pirtad.inference.models.manifest import WEIGHTS_FILE, EncoderManifest
+from pirtad.inference.models.vit import ViT
+
+
+class Encoder:
+    """From a preprocessed study to the unit vector that retrieval compares. Safe to share between threads."""
+
+    def __init__(self, model: ViT, manifest: EncoderManifest, device: str = "cpu") -> None:
+        self._model = model.to(device).eval()
+        self._device = device
+        self.manifest = manifest
+
+    @classmethod
+    def load(cls, directory: Path, device: str = "cpu") -> Encoder:
+        """The encoder in `directory` (weights.safetensors, manifest.json).
+
+        Raises ModelMismatch when a file is missing, altered, or does not belong with this program.
+        """
+        manifest = EncoderManifest.read(directory)
+        model = ViT(manifest.config)
+        try:
+            model.load_state_dict(load_file(directory / WEIGHTS_FILE))
+        except (RuntimeError, SafetensorError) as error:
+            raise ModelMismatch(
+                "weights_shape", f"{WEIGHTS_FILE} does not fit the manifest's configuration: {error}"
+            ) from error
+        return cls(model, manifest, device)
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return self.manifest.config.width
+
+    def encode(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Unit vector float32 (D,) of one study; x: (2, 96, 112, 48), preprocess.NetworkInput.array."""
+        return self.encode_and_classify(x)[0]
+
+    def encode_and_classify(self, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The unit vector (D,) and the four class probabilities (4,) of the linear head, in the order of Territory."""
+        expected = (self.manifest.config.channels, *self.manifest.config.image_shape)
+        if x.shape != expected:
+            raise ValueError(f"an input of shape {x.shape}, expected {expected}")
+        if not np.isfinite(x).all():
+            raise ValueError("the input holds values that are not finite")
+        batch = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None].to(self._device)
+        with torch.inference_mode():
+            encoded = self._model(batch)
+            unit = torch.nn.functional.normalize(encoded.embedding.float(), dim=1)[0]
+            odds = encoded.logits.float().softmax(1)[0]
+        return unit.cpu().numpy(), odds.cpu().numpy()

@@ -1,0 +1,73 @@
+"""Retrieval metrics of PIRTA, section 2.3.3, and the vote that the product takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pirtad.inference.findings import Territory
+from pirtad.inference.report.report import SimilarCase
+
+_CLASSES = tuple(Territory)
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalScore:
+    """Shares in [0, 1] over all queries. map_at_1 equals accuracy_at_1 by the paper's definition (N relevant items of
+    the one retrieved); vote_accuracy: of the class with the largest summed similarity among the five.
+    by_class: vote accuracy of each class. confusion: int (4, 4), rows truth, columns vote, in the order of Territory."""
+
+    queries: int
+    map_at_1: float
+    map_at_5: float
+    accuracy_at_1: float
+    accuracy_at_5: float
+    vote_accuracy: float
+    by_class: dict[str, float]
+    confusion: list[list[int]]
+
+
+def score_retrieval(truths: Sequence[Territory], retrieved: Sequence[Sequence[SimilarCase]]) -> RetrievalScore:
+    """Score the cases retrieved (best first) for queries of known class. Raises ValueError for no queries."""
+    if not truths or len(truths) != len(retrieved):
+        raise ValueError(f"{len(truths)} truths for {len(retrieved)} queries")
+    hits = [
+        np.array([case.territory is truth for case in cases]) for truth, cases in zip(truths, retrieved, strict=True)
+    ]
+    confusion = np.zeros((len(_CLASSES), len(_CLASSES)), dtype=np.int64)
+    for truth, cases in zip(truths, retrieved, strict=True):
+        confusion[_CLASSES.index(truth), _CLASSES.index(vote(cases))] += 1
+    totals = confusion.sum(axis=1)
+    return RetrievalScore(
+        queries=len(truths),
+        map_at_1=float(np.mean([_average_precision(hit[:1]) for hit in hits])),
+        map_at_5=float(np.mean([_average_precision(hit[:5]) for hit in hits])),
+        accuracy_at_1=float(np.mean([hit[:1].any() for hit in hits])),
+        accuracy_at_5=float(np.mean([hit[:5].any() for hit in hits])),
+        vote_accuracy=float(np.trace(confusion) / len(truths)),
+        by_class={
+            str(territory): float(confusion[row, row] / totals[row])
+            for row, territory in enumerate(_CLASSES)
+            if totals[row]
+        },
+        confusion=confusion.tolist(),
+    )
+
+
+def vote(cases: Sequence[SimilarCase]) -> Territory:
+    """The class with the largest sum of similarities; the best case decides a tie."""
+    sums: dict[Territory, float] = {}
+    for case in cases:
+        sums[case.territory] = sums.get(case.territory, 0.0) + max(case.similarity, 0.0)
+    return max(sums, key=lambda territory: sums[territory])
+
+
+def _average_precision(hit: NDArray[np.bool_]) -> float:
+    """AP@n with N the relevant items among the n retrieved; 0 where there is none."""
+    if not hit.any():
+        return 0.0
+    precision = hit.cumsum() / np.arange(1, len(hit) + 1)
+    return float((precision * hit).sum() / hit.sum())

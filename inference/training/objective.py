@@ -1,0 +1,104 @@
+"""What training minimises: the paper's cross-entropy, and help that is thrown away after training.
+
+PIRTA (section 2.3.2) fine-tunes with cross-entropy on the four classes after pretraining on 39,259 studies. Without such
+pretraining the transformer learns where it should look from dense supervision instead: every patch is asked for the
+infarct in it and for the arterial territory it lies in. Two further linear layers ask the embedding for the words of the
+finding (infarct type, signal class), so that similar vectors mean similar findings. See docs/adr/0004-encoder.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pirtad.inference.findings import InfarctType, SignalClass, Territory
+from pirtad.inference.models.vit import CLASSES, Encoded, ViTConfig
+from pirtad.inference.simulation.atlas import LABEL_OF
+from pirtad.inference.training.cases import SimulatedCase
+
+_TERRITORIES = tuple(Territory)
+_TYPES = (None, *InfarctType)
+_SIGNALS = (None, *SignalClass)
+# A patch with a quarter of its voxels infarcted counts as an infarct; patches without are a hundred times more common.
+_FULL_AT = 0.25
+_WEIGHT_OF_INFARCT = 12.0
+_SMOOTHING = 0.05
+_WEIGHTS = {"class": 1.0, "patch": 1.0, "anatomy": 0.3, "type": 0.2, "signal": 0.2}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """x: float32 (B, 2, 96, 112, 48). territory, infarct_type, signal: int64 (B,). infarct: float32 (B, P, 4),
+    what to find in each patch (none, or the infarct's class); anatomy: float32 (B, P, 4), share of each patch by
+    territory (none first)."""
+
+    x: torch.Tensor
+    territory: torch.Tensor
+    infarct_type: torch.Tensor
+    signal: torch.Tensor
+    infarct: torch.Tensor
+    anatomy: torch.Tensor
+
+
+def collate(cases: Sequence[SimulatedCase], config: ViTConfig) -> Batch:
+    """A batch of cases with the targets of every patch."""
+    infarct = np.zeros((len(cases), config.patches, CLASSES), dtype=np.float32)
+    anatomy = np.zeros((len(cases), config.patches, CLASSES), dtype=np.float32)
+    for row, case in enumerate(cases):
+        found = np.minimum(1.0, _by_patch(case.lesion, config) / _FULL_AT)
+        infarct[row, :, 0] = 1 - found
+        infarct[row, :, _TERRITORIES.index(case.finding.territory)] += found
+        for territory, label in LABEL_OF.items():
+            anatomy[row, :, _TERRITORIES.index(territory)] = _by_patch(case.territories == label, config)
+        anatomy[row, :, 0] = 1 - anatomy[row].sum(-1)
+    return Batch(
+        x=torch.from_numpy(np.stack([case.array for case in cases])).float(),
+        territory=torch.tensor([_TERRITORIES.index(case.finding.territory) for case in cases]),
+        infarct_type=torch.tensor([_TYPES.index(case.finding.infarct_type) for case in cases]),
+        signal=torch.tensor([_SIGNALS.index(case.finding.signal_class) for case in cases]),
+        infarct=torch.from_numpy(infarct),
+        anatomy=torch.from_numpy(anatomy),
+    )
+
+
+def _by_patch(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], config: ViTConfig) -> np.ndarray:
+    """Share (P,) of each patch that the mask covers, in the order of the patch grid."""
+    (i, j, k), (pi, pj, pk) = config.grid, config.patch_shape
+    return mask.reshape(i, pi, j, pj, k, pk).mean(axis=(1, 3, 5), dtype=np.float32).ravel()
+
+
+class TrainingHeads(nn.Module):
+    """The layers that exist in training only, and the loss."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.infarct = nn.Linear(config.width, CLASSES)
+        self.anatomy = nn.Linear(config.width, CLASSES)
+        self.infarct_type = nn.Linear(config.width, len(_TYPES))
+        self.signal = nn.Linear(config.width, len(_SIGNALS))
+
+    def forward(self, encoded: Encoded, batch: Batch) -> dict[str, torch.Tensor]:
+        """The parts of the loss, and their weighted sum as "loss"."""
+        take = encoded.kept[..., None].expand(-1, -1, CLASSES)
+        infarct, anatomy = batch.infarct.gather(1, take), batch.anatomy.gather(1, take)  # (B, T, 4)
+        weight = encoded.real * (1 + (_WEIGHT_OF_INFARCT - 1) * (1 - infarct[..., 0]))
+        parts = {
+            "class": functional.cross_entropy(encoded.logits.float(), batch.territory, label_smoothing=_SMOOTHING),
+            "patch": _soft_cross_entropy(self.infarct(encoded.tokens), infarct, weight),
+            "anatomy": _soft_cross_entropy(self.anatomy(encoded.tokens), anatomy, encoded.real.float()),
+            "type": functional.cross_entropy(self.infarct_type(encoded.embedding).float(), batch.infarct_type),
+            "signal": functional.cross_entropy(self.signal(encoded.embedding).float(), batch.signal),
+        }
+        parts["loss"] = torch.stack([_WEIGHTS[name] * value for name, value in parts.items()]).sum()
+        return parts
+
+
+def _soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """logits, target (B, T, C), weight (B, T) -> weighted mean."""
+    each = -(target * logits.float().log_softmax(-1)).sum(-1)
+    return (each * weight).sum() / weight.sum().clamp(min=1e-6)
