@@ -25,6 +25,7 @@ from pirtad.worker.queue import embedded_socket
 _READY_TIMEOUT_S = 15.0  # it answers after about 0.3 s; a slow disk with a long append-only file takes longer
 _STOP_TIMEOUT_S = 15.0
 _POLL_S = 0.02
+_STDERR = 2  # it logs to standard output
 
 
 class EmbeddedServerError(Exception):
@@ -87,7 +88,7 @@ def running(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
     if answers(data_dir):
         # A second server would silently take the socket's name over from the first.
         raise EmbeddedServerError(f"a server already answers on {embedded_socket(data_dir)}")
-    process = subprocess.Popen(tied(command_line(data_dir)), start_new_session=True)
+    process = subprocess.Popen(tied(command_line(data_dir)), stdout=_STDERR, start_new_session=True)
     try:
         _wait_until_ready(process, data_dir)
         yield process

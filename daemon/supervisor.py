@@ -21,6 +21,7 @@ BACKOFF_BASE_S = 1.0  # chosen; see ADR 8
 BACKOFF_CAP_S = 30.0
 HEALTHY_AFTER_S = 60.0  # one that lived so long starts again without the history of its failures
 _TICK_S = 0.2
+_STDERR = 2  # children log; standard output is for what a program may read
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,9 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def _start(child: Child) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(tied(child.argv), stdin=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        tied(child.argv), stdin=subprocess.DEVNULL, stdout=_STDERR, start_new_session=True
+    )
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, MRImageStorage
 from pydicom.uid import SecondaryCaptureImageStorage as SecondaryCapture
-from pynetdicom import AE, evt
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 from typer.testing import CliRunner, Result
 
 from pirtad.daemon.cli.main import app
@@ -138,11 +138,12 @@ def test_titles_reach_the_peer(tmp_path: Path) -> None:
 
 
 def test_more_contexts_than_one_association_holds(tmp_path: Path) -> None:
-    # Given 129 SOP classes, of which the peer knows two
-    for number in range(129):
-        write(tmp_path / f"{number}.dcm", number, f"1.2.840.99.{1000 + number}")
+    # Given files of 129 SOP classes, and a peer that knows the first and the last of them
+    classes = sorted(str(context.abstract_syntax) for context in AllStoragePresentationContexts)[:129]
+    for number, sop_class in enumerate(classes):
+        write(tmp_path / f"{number}.dcm", number, sop_class)
 
-    with peer(("1.2.840.99.1000", [ExplicitVRLittleEndian]), ("1.2.840.99.1128", [ExplicitVRLittleEndian])) as scp:
+    with peer((classes[0], [ExplicitVRLittleEndian]), (classes[128], [ExplicitVRLittleEndian])) as scp:
         outcome = send_directory(tmp_path, "127.0.0.1", scp.port, called_ae="PIRTAD", calling_ae="TEST")
 
     assert [len(offered) for offered in scp.offered] == [128, 1]

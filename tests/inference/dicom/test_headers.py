@@ -136,6 +136,7 @@ def test_damaged_bytes_never_end_in_another_error(study) -> None:
     whole = victim.read_bytes()
     header_length = len(whole) - len(dcmread(victim).PixelData)
     draw = random.Random(7)
+    ends = set()
     for _ in range(150):
         damaged = bytearray(whole)
         for _ in range(draw.randint(1, 8)):
@@ -144,6 +145,8 @@ def test_damaged_bytes_never_end_in_another_error(study) -> None:
         try:
             found = read_series([victim])
         except StudyNotUsable as error:
-            assert error.code == "unreadable_instance"
+            ends.add(error.code)
         else:
-            assert inspect_series(found).refused is not None
+            refused_later = inspect_series(found).refused
+            ends.add("refused later" if refused_later else "usable")
+    assert ends == {"unreadable_instance", "refused later"}
