@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 
+import kombu.exceptions
+import redis
 import structlog
 from celery import Celery, signals
 
@@ -98,7 +100,7 @@ class _Context:
         before = time.time()
         try:
             publish(self._app, message)
-        except self._app.connection_for_write().connection_errors as error:
+        except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
             log.warning("next stage not queued, the dispatcher will", error=type(error).__name__)
             return
         jobs.mark_published(self._database, message, before)

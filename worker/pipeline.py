@@ -87,10 +87,8 @@ class Pipeline:
 
     def deliver(self, job: ClaimedJob, now: datetime) -> int:
         """Compose once -> deliver those bytes; returns the DIMSE status. Closing the job is the boundary's part."""
-        result = jobs.result_of(self._database, job, self.destination_name)
-        if result is None:
-            result = self._compose(job, now)
-            jobs.keep_result(self._database, job, self.destination_name, result)
+        result = self._composed(job, now)
+        jobs.keep_result(self._database, job, self.destination_name, result)
         outcome = send(self._data_dir / result.path, self._destination)
         return outcome.status
 
@@ -103,15 +101,10 @@ class Pipeline:
         """The destination's name in the ledger."""
         return f"{self._destination.ae_title}@{self._destination.host}:{self._destination.port}"
 
-    def _compose(self, job: ClaimedJob, now: datetime) -> PersistedResult:
+    def _composed(self, job: ClaimedJob, now: datetime) -> PersistedResult:
+        """The document of this job: the bytes of an earlier attempt, if it had the same inputs, else new ones."""
         report = Report.from_json((self._work_dir(job) / _REPORT).read_text(encoding="utf-8"))
         prepared = Prepared.load(self._work_dir(job))
-        by_uid = {file.sop_instance_uid: self._data_dir / file.path for file in job.files}
-        source = SourceStudy(
-            dwi=[dcmread(by_uid[uid], stop_before_pixels=True) for uid in prepared.dwi_uids],
-            adc=[dcmread(by_uid[uid], stop_before_pixels=True) for uid in prepared.adc_uids],
-            b_value_s_per_mm2=prepared.b_value_s_per_mm2,
-        )
         identity = derive_identity(
             study_instance_uid=job.study_uid,
             instances=[(file.sop_instance_uid, file.sha256) for file in job.files],
@@ -119,6 +112,15 @@ class Pipeline:
             config=self._shaping_settings(),
             provenance=report.provenance,
             content_datetime=now,
+        )
+        earlier = jobs.result_of(self._database, job, identity.sop_instance_uid)
+        if earlier is not None:
+            return earlier
+        by_uid = {file.sop_instance_uid: self._data_dir / file.path for file in job.files}
+        source = SourceStudy(
+            dwi=[dcmread(by_uid[uid], stop_before_pixels=True) for uid in prepared.dwi_uids],
+            adc=[dcmread(by_uid[uid], stop_before_pixels=True) for uid in prepared.adc_uids],
+            b_value_s_per_mm2=prepared.b_value_s_per_mm2,
         )
         content = serialise(compose_narrative(report, source, identity=identity))  # each holds it against check.py
         path = Path("results") / f"{identity.sop_instance_uid}.dcm"

@@ -32,7 +32,7 @@ def models(settings: Settings) -> Finding:
     except OSError as error:
         advice = "check inference.weights_dir and inference.case_base_dir"
         return Finding("models", False, f"{error.filename}: {error.strerror}", advice)
-    return Finding("models", True, f"encoder {encoder.manifest.name}, {len(base)} cases")
+    return Finding("models", True, f"encoder {encoder.manifest.name}, {base.info().cases} cases")
 
 
 def language_model(settings: Settings) -> Finding:

@@ -1,4 +1,4 @@
-"""DWI and ADC from NIfTI files, for `pirtad predict --dwi --adc`. Imported only when that command runs."""
+"""DWI and ADC from NIfTI files, for `pirtad predict`, `pirtad cases`. Imported only when they run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,18 @@ from numpy.typing import NDArray
 
 from pirtad.inference.dicom.adc_unit import unit_of
 from pirtad.inference.errors import StudyNotUsable
+from pirtad.inference.prepared import Prepared
+from pirtad.inference.preprocess.preprocess import preprocess
+from pirtad.inference.report.report import Registry
 from pirtad.inference.volume import DiffusionPair, Volume
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def prepare_nifti(dwi_path: Path, adc_path: Path, b_value_s_per_mm2: float) -> Prepared:
+    """The pair, ready for the encoder, with a registry that says nothing. Raises as `read_pair` and `preprocess` do."""
+    pair = read_pair(dwi_path, adc_path, b_value_s_per_mm2)
+    return Prepared(preprocess(pair), Registry(), pair.b_value_s_per_mm2)
 
 
 def read_pair(dwi_path: Path, adc_path: Path, b_value_s_per_mm2: float) -> DiffusionPair:
@@ -57,4 +66,4 @@ def _tissue(dwi: Volume, adc: Volume) -> NDArray[np.float64]:
     if not same_grid:
         return adc.array.ravel().astype(np.float64)
     bright = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(dwi.array), 0, 1)) > 0
-    return adc.array[bright].astype(np.float64)
+    return np.asarray(adc.array[bright], dtype=np.float64)

@@ -24,6 +24,10 @@ OptionalFolder = Annotated[
     typer.Argument(metavar="[DIR]", exists=True, file_okay=False, readable=True, help="Folder with one study."),
 ]
 
+Dwi = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="DWI as NIfTI, with --adc instead of DIR.")]
+Adc = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="ADC map as NIfTI.")]
+BValue = Annotated[float, typer.Option(min=0, help="b value of the NIfTI DWI in s/mm2.")]
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
@@ -63,11 +67,9 @@ def inspect(context: typer.Context, directory: Folder, as_json: AsJson = False) 
 def predict(
     context: typer.Context,
     directory: OptionalFolder = None,
-    dwi: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="DWI as NIfTI, with --adc instead of DIR.")
-    ] = None,
-    adc: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="ADC map as NIfTI.")] = None,
-    b_value: Annotated[float, typer.Option(min=0, help="b value of the NIfTI DWI in s/mm2.")] = 1000.0,
+    dwi: Dwi = None,
+    adc: Adc = None,
+    b_value: BValue = 1000.0,
     as_json: AsJson = False,
 ) -> None:
     """Draft a report from one study's files; nothing is sent and nothing is stored.
@@ -77,11 +79,9 @@ def predict(
     from pirtad.inference.errors import InferenceError, LanguageModelUnavailable, StudyNotUsable
     from pirtad.worker.engine import load_engine
 
-    if (directory is None) == (dwi is None) or (dwi is None) != (adc is None):
-        raise typer.BadParameter("give either DIR, or --dwi and --adc")
     settings = settings_of(context)
     try:
-        prepared = _prepared(settings.inference, directory, dwi, adc, b_value)
+        prepared = prepared_from(settings.inference, directory, dwi, adc, b_value)
         report = load_engine(settings).draft(prepared)
     except StudyNotUsable as error:
         _refuse(error, as_json, Exit.FAILED)
@@ -102,24 +102,20 @@ def predict(
     typer.echo(json.dumps(drafted, indent=2))
 
 
-def _prepared(
+def prepared_from(
     settings: InferenceSettings, directory: Path | None, dwi: Path | None, adc: Path | None, b_value_s_per_mm2: float
 ) -> Prepared:
-    from pirtad.worker.limits import b_value_limits
-
-    if directory is not None:
+    """Either the folder's study or the two NIfTI files, ready for the encoder; StudyNotUsable with the reason."""
+    if directory is not None and dwi is None and adc is None:
         from pirtad.inference.prepare import prepare
+        from pirtad.worker.limits import b_value_limits
 
         return prepare(_files(directory), b_value_limits(settings))
-    from pirtad.daemon.cli.nifti import read_pair
-    from pirtad.inference.prepared import Prepared
-    from pirtad.inference.preprocess.preprocess import preprocess
-    from pirtad.inference.report.report import Registry
+    if directory is not None or dwi is None or adc is None:
+        raise typer.BadParameter("give either DIR, or --dwi and --adc")
+    from pirtad.daemon.cli.nifti import prepare_nifti
 
-    assert dwi is not None  # `predict` has checked the combinations
-    assert adc is not None
-    pair = read_pair(dwi, adc, b_value_s_per_mm2)
-    return Prepared(preprocess(pair), Registry(), pair.b_value_s_per_mm2)
+    return prepare_nifti(dwi, adc, b_value_s_per_mm2)
 
 
 def _refuse(error: Any, as_json: bool, code: Exit) -> NoReturn:  # noqa: ANN401 - an InferenceError, imported late

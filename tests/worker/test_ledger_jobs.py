@@ -119,7 +119,9 @@ def test_a_finished_job_has_one_delivery_and_the_study_is_reported(database: Dat
     claimed = take(database, jobs.advance(database, claimed, Stage.DELIVER, 13.0))
     result = jobs.PersistedResult("2.25.7", "a" * 64, "results/2.25.7.dcm")
     jobs.keep_result(database, claimed, "PACS", result)
-    assert jobs.result_of(database, claimed, "PACS") == result
+    jobs.keep_result(database, claimed, "PACS", result)
+    assert jobs.result_of(database, claimed, "2.25.7") == result
+    assert jobs.result_of(database, claimed, "2.25.8") is None
 
     jobs.finish(database, claimed, "PACS", 0x0000, 14.0)
 

@@ -179,25 +179,23 @@ def keep_report(database: Database, claimed: ClaimedJob, territory: str, text: s
 
 
 def keep_result(database: Database, claimed: ClaimedJob, destination: str, result: PersistedResult) -> None:
-    """Record a composed object before it is sent for the first time."""
+    """Record, before it is sent, which object this destination gets."""
     with database.transaction() as session:
         _owned(session, claimed)
-        session.add(
-            Delivery(
-                job_id=claimed.job_id,
-                destination=destination,
-                sop_instance_uid=result.sop_instance_uid,
-                sha256=result.sha256,
-                path=result.path,
-            )
+        delivery = session.scalar(
+            select(Delivery).where(Delivery.job_id == claimed.job_id, Delivery.destination == destination)
         )
+        if delivery is None:
+            delivery = Delivery(job_id=claimed.job_id, destination=destination)
+            session.add(delivery)
+        delivery.sop_instance_uid, delivery.sha256, delivery.path = result.sop_instance_uid, result.sha256, result.path
 
 
-def result_of(database: Database, claimed: ClaimedJob, destination: str) -> PersistedResult | None:
-    """The object composed on an earlier attempt, if there was one: it is sent again, never composed again."""
+def result_of(database: Database, claimed: ClaimedJob, sop_instance_uid: str) -> PersistedResult | None:
+    """The object of this UID, if an earlier attempt composed it: those bytes are sent again, never others."""
     with database.reading() as session:
         row = session.scalar(
-            select(Delivery).where(Delivery.job_id == claimed.job_id, Delivery.destination == destination)
+            select(Delivery).where(Delivery.job_id == claimed.job_id, Delivery.sop_instance_uid == sop_instance_uid)
         )
         return None if row is None else PersistedResult(row.sop_instance_uid, row.sha256, row.path)
 
