@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from pirtad.daemon.cli.nifti import prepare_nifti
 from pirtad.inference.dicom.candidates import BValueLimits
-from pirtad.inference.prepare import prepare
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.models.encoder import Encoder
+from pirtad.inference.prepare import prepare
 from pirtad.inference.prepared import Prepared
 from pirtad.inference.retrieval.case import Case
 
@@ -27,8 +27,10 @@ class TableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    line: int
+class Row:
+    """One case of a table and where its images are; paths are absolute or relative to the current directory."""
+
+    place: str
     case: Case
     study: Path | None
     dwi: Path | None
@@ -36,51 +38,57 @@ class _Row:
     b_value_s_per_mm2: float
 
 
-def encode_table(table: Path, encoder: Encoder, limits: BValueLimits) -> tuple[list[Case], NDArray[np.float32]]:
-    """The cases of a JSON Lines table and their vectors, float32 (N, D) of unit length, row n belonging to case n.
+def read_table(table: Path) -> list[Row]:
+    """The cases of a JSON Lines table. TableError, with the line's number, if one is wrong or stands there twice."""
+    rows: list[Row] = []
+    seen: dict[str, int] = {}
+    for line, text in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+        if not text.strip():
+            continue
+        row = _row(table, line, text)
+        if row.case.case_id in seen:
+            raise TableError(f"{table.name}:{line}: {row.case.case_id} stands on line {seen[row.case.case_id]} already")
+        seen[row.case.case_id] = line
+        rows.append(row)
+    if not rows:
+        raise TableError(f"{table.name}: no case in it")
+    return rows
 
-    Raises TableError if a line is wrong or a case can't be used: a case base with silent gaps would be a worse one.
+
+def encode(rows: Sequence[Row], encoder: Encoder, limits: BValueLimits) -> tuple[list[Case], NDArray[np.float32]]:
+    """The cases and their vectors, float32 (N, D) of unit length, row n belonging to case n.
+
+    Raises TableError that names every case that can't be used: a case base with silent gaps would be a worse one.
     """
-    rows = list(_rows(table))
     vectors, problems = [], []
     for number, row in enumerate(rows, start=1):
         try:
             vectors.append(encoder.encode(_prepared(row, limits).network_input.array))
         except StudyNotUsable as error:
-            problems.append(f"{table.name}:{row.line}: {row.case.case_id}: {error.reason} [{error.code}]")
+            problems.append(f"{row.place}: {row.case.case_id}: {error.reason} [{error.code}]")
         typer.echo(f"\r{number} of {len(rows)} encoded", nl=number == len(rows), err=True)
     if problems:
         raise TableError("\n".join(problems))
     return [row.case for row in rows], np.stack(vectors)
 
 
-def _rows(table: Path) -> Iterator[_Row]:
-    here = table.parent
-    seen: dict[str, int] = {}
-    for line, text in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
-        if not text.strip():
-            continue
-        try:
-            case = Case.from_json(text)
-            raw = json.loads(text)
-            paths = {key: here / raw[key] if key in raw else None for key in ("study", "dwi", "adc")}
-            b_value = float(raw.get("b_value", _DEFAULT_B_S_PER_MM2))
-        except (ValueError, KeyError, TypeError) as error:
-            raise TableError(f"{table.name}:{line}: not a case ({type(error).__name__}: {error})") from error
-        has_study, has_pair = paths["study"] is not None, paths["dwi"] is not None and paths["adc"] is not None
-        if has_study == has_pair:
-            raise TableError(f'{table.name}:{line}: needs either "study", or "dwi" and "adc"')
-        if case.case_id in seen:
-            raise TableError(f"{table.name}:{line}: {case.case_id} stands on line {seen[case.case_id]} already")
-        seen[case.case_id] = line
-        yield _Row(line, case, paths["study"], paths["dwi"], paths["adc"], b_value)
-    if not seen:
-        raise TableError(f"{table.name}: no case in it")
+def _row(table: Path, line: int, text: str) -> Row:
+    place = f"{table.name}:{line}"
+    try:
+        case = Case.from_json(text)
+        raw = json.loads(text)
+        study, dwi, adc = (table.parent / raw[key] if key in raw else None for key in ("study", "dwi", "adc"))
+        b_value = float(raw.get("b_value", _DEFAULT_B_S_PER_MM2))
+    except (ValueError, KeyError, TypeError) as error:
+        raise TableError(f"{place}: not a case ({type(error).__name__}: {error})") from error
+    if (study is not None) == (dwi is not None and adc is not None):
+        raise TableError(f'{place}: needs either "study", or "dwi" and "adc"')
+    return Row(place, case, study, dwi, adc, b_value)
 
 
-def _prepared(row: _Row, limits: BValueLimits) -> Prepared:
+def _prepared(row: Row, limits: BValueLimits) -> Prepared:
     if row.study is not None:
         return prepare(sorted(path for path in row.study.rglob("*") if path.is_file()), limits)
     if row.dwi is None or row.adc is None:
-        raise TableError(f"line {row.line}: no images")
+        raise TableError(f"{row.place}: no images")
     return prepare_nifti(row.dwi, row.adc, row.b_value_s_per_mm2)

@@ -17,11 +17,7 @@ from pirtad.daemon.cli.offline import Adc, BValue, Dwi, OptionalFolder, prepared
 from pirtad.daemon.cli.studies import AsJson
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from pirtad.inference.models.encoder import Encoder
-    from pirtad.inference.retrieval.case import Case
     from pirtad.inference.retrieval.case_base import CaseBase
     from pirtad.worker.settings import Settings
 
@@ -48,12 +44,14 @@ def build(
 
     Nothing is written if a case can't be used; exit 1 then, with every such case named.
     """
+    from pirtad.daemon.cli.case_table import encode, read_table
     from pirtad.inference.retrieval.case_base import CaseBase
+    from pirtad.worker.limits import b_value_limits
 
     settings = settings_of(context)
     with _mismatches_told():
         encoder = _encoder(settings)
-        cases, vectors = _encoded(settings, encoder, table)
+        cases, vectors = encode(read_table(table), encoder, b_value_limits(settings.inference))
         saved = CaseBase.build(cases, vectors, encoder.manifest).save(directory)
     typer.echo(f"{len(saved.cases)} cases in {directory}, sha256 {saved.info().sha256}")
 
@@ -65,7 +63,9 @@ def add(context: typer.Context, table: Table) -> None:
     Workers read the case base when they start. Exit 1 as for `build`; 4 if no case base is configured: the one that
     ships is never changed.
     """
+    from pirtad.daemon.cli.case_table import encode, read_table
     from pirtad.inference.retrieval.case_base import CaseBase
+    from pirtad.worker.limits import b_value_limits
 
     settings = settings_of(context)
     directory = settings.inference.case_base_dir
@@ -74,7 +74,11 @@ def add(context: typer.Context, table: Table) -> None:
     with _mismatches_told():
         encoder = _encoder(settings)
         base = CaseBase.load(directory, encoder.manifest)
-        saved = base.add(*_encoded(settings, encoder, table)).save(directory)
+        rows = read_table(table)
+        there = {case.case_id for case in base.cases}
+        if twice := [row.case.case_id for row in rows if row.case.case_id in there]:
+            stop(Exit.NOT_POSSIBLE, f"in the case base already: {', '.join(twice)}")
+        saved = base.add(*encode(rows, encoder, b_value_limits(settings.inference))).save(directory)
     typer.echo(f"{len(saved.cases)} cases in {directory}, sha256 {saved.info().sha256}")
 
 
@@ -131,13 +135,6 @@ def _mismatches_told() -> Iterator[None]:
         stop(Exit.FAILED, f"{error.reason} [{error.code}] {error.hint}".rstrip())
     except (TableError, OSError) as error:
         stop(Exit.FAILED, str(error))
-
-
-def _encoded(settings: Settings, encoder: Encoder, table: Path) -> tuple[list[Case], NDArray[np.float32]]:
-    from pirtad.daemon.cli.case_table import encode_table
-    from pirtad.worker.limits import b_value_limits
-
-    return encode_table(table, encoder, b_value_limits(settings.inference))
 
 
 def _encoder(settings: Settings) -> Encoder:

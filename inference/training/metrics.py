@@ -18,7 +18,7 @@ _CLASSES = tuple(Territory)
 class RetrievalScore:
     """Shares in [0, 1] over all queries. map_at_1 equals accuracy_at_1 by the paper's definition (N relevant items of
     the one retrieved); vote_accuracy: of the class with the largest summed similarity among the five.
-    by_class: vote accuracy of each class. confusion: int (4, 4), rows truth, columns vote, in the order of Territory."""
+    by_class: vote accuracy of each class. confusion: (4, 4), rows truth, columns vote, in the order of Territory."""
 
     queries: int
     map_at_1: float

@@ -1,25 +1,27 @@
 """What training minimises: the paper's cross-entropy, and help that is thrown away after training.
 
-PIRTA (section 2.3.2) fine-tunes with cross-entropy on the four classes after pretraining on 39,259 studies. Without such
-pretraining the transformer learns where it should look from dense supervision instead: every patch is asked for the
-infarct in it and for the arterial territory it lies in. Two further linear layers ask the embedding for the words of the
-finding (infarct type, signal class), so that similar vectors mean similar findings. See docs/adr/0004-encoder.md.
+PIRTA (section 2.3.2) fine-tunes with cross-entropy on the four classes after pretraining on 39,259 studies. Without
+such pretraining the transformer learns where to look from dense supervision instead: every patch is asked for the
+infarct in it and for the arterial territory it lies in. Two further linear layers ask the embedding for the words of
+the finding (infarct type, signal class), so that similar vectors mean similar findings. See docs/adr/0004-encoder.md.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
 from pirtad.inference.findings import InfarctType, SignalClass, Territory
 from pirtad.inference.models.vit import CLASSES, Encoded, ViTConfig
 from pirtad.inference.simulation.atlas import LABEL_OF
-from pirtad.inference.training.cases import SimulatedCase
+from pirtad.inference.training.voxels import BrainVoxels
 
 _TERRITORIES = tuple(Territory)
 _TYPES = (None, *InfarctType)
@@ -45,19 +47,23 @@ class Batch:
     anatomy: torch.Tensor
 
 
-def collate(cases: Sequence[SimulatedCase], config: ViTConfig) -> Batch:
+def collate(cases: Sequence[BrainVoxels], config: ViTConfig) -> Batch:
     """A batch of cases with the targets of every patch."""
+    x = np.zeros((len(cases), config.channels, *config.image_shape), dtype=np.float32)
     infarct = np.zeros((len(cases), config.patches, CLASSES), dtype=np.float32)
     anatomy = np.zeros((len(cases), config.patches, CLASSES), dtype=np.float32)
     for row, case in enumerate(cases):
-        found = np.minimum(1.0, _by_patch(case.lesion, config) / _FULL_AT)
+        where = tuple(case.place.T)
+        x[row, 0][where], x[row, 1][where] = case.dwi, case.adc
+        patch = np.ravel_multi_index(tuple((case.place // np.asarray(config.patch_shape)).T), config.grid)
+        found = np.minimum(1.0, _shares(patch[case.lesion], config) / _FULL_AT)
         infarct[row, :, 0] = 1 - found
         infarct[row, :, _TERRITORIES.index(case.finding.territory)] += found
         for territory, label in LABEL_OF.items():
-            anatomy[row, :, _TERRITORIES.index(territory)] = _by_patch(case.territories == label, config)
+            anatomy[row, :, _TERRITORIES.index(territory)] = _shares(patch[case.territories == label], config)
         anatomy[row, :, 0] = 1 - anatomy[row].sum(-1)
     return Batch(
-        x=torch.from_numpy(np.stack([case.array for case in cases])).float(),
+        x=torch.from_numpy(x),
         territory=torch.tensor([_TERRITORIES.index(case.finding.territory) for case in cases]),
         infarct_type=torch.tensor([_TYPES.index(case.finding.infarct_type) for case in cases]),
         signal=torch.tensor([_SIGNALS.index(case.finding.signal_class) for case in cases]),
@@ -66,10 +72,9 @@ def collate(cases: Sequence[SimulatedCase], config: ViTConfig) -> Batch:
     )
 
 
-def _by_patch(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], config: ViTConfig) -> np.ndarray:
-    """Share (P,) of each patch that the mask covers, in the order of the patch grid."""
-    (i, j, k), (pi, pj, pk) = config.grid, config.patch_shape
-    return mask.reshape(i, pi, j, pj, k, pk).mean(axis=(1, 3, 5), dtype=np.float32).ravel()
+def _shares(patch: NDArray[np.int64], config: ViTConfig) -> NDArray[np.float64]:
+    """Share (P,) of each patch's voxels that a list of patch numbers, one for each voxel, covers."""
+    return np.bincount(patch, minlength=config.patches) / math.prod(config.patch_shape)
 
 
 class TrainingHeads(nn.Module):

@@ -26,6 +26,7 @@ from pirtad.inference.training import seeds
 from pirtad.inference.training.cases import ensure_cases, load_case
 from pirtad.inference.training.data import TrainingSet, batches
 from pirtad.inference.training.objective import TrainingHeads, collate
+from pirtad.inference.training.voxels import BrainVoxels, voxels_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def train_encoder(config: TrainingConfig) -> EncoderManifest:
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     cases = TrainingSet(training)
-    watched = [load_case(path) for path in validation]
+    watched = [voxels_of(load_case(path)) for path in validation]
 
     model, heads = ViT(config.vit), TrainingHeads(config.vit)
     optimiser = torch.optim.AdamW(_groups([model, heads], config.weight_decay), lr=config.learning_rate)
@@ -104,7 +105,7 @@ def train_encoder(config: TrainingConfig) -> EncoderManifest:
         schedule.step()
         done = step + 1
         if done % 25 == 0 or done == config.steps:
-            record: dict[str, Any] = {name: round(float(value), 4) for name, value in parts.items()}
+            record: dict[str, Any] = {name: round(float(value.detach()), 4) for name, value in parts.items()}
             record |= {"step": done, "batch_accuracy": _hits(encoded.logits, batch.territory)}
             if done % 200 == 0 or done == config.steps:
                 record["validation_accuracy"] = _accuracy(model, watched, config)
@@ -133,7 +134,7 @@ def _hits(logits: torch.Tensor, territory: torch.Tensor) -> float:
     return round(float((logits.argmax(1) == territory).float().mean()), 4)
 
 
-def _accuracy(model: ViT, cases: list[Any], config: TrainingConfig) -> float:
+def _accuracy(model: ViT, cases: list[BrainVoxels], config: TrainingConfig) -> float:
     """Share of the cases that the linear head classifies right, in float32."""
     model.eval()
     hits = 0.0

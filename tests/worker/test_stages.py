@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from support.ledger import STUDY, new_ledger, receive
 
 from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch, StudyNotUsable
@@ -17,6 +19,7 @@ from pirtad.worker.errors import DestinationRefused, DestinationUnavailable
 from pirtad.worker.ledger import jobs, receiving, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
+from pirtad.worker.ledger.tables import Job
 from pirtad.worker.pipeline import Pipeline
 from pirtad.worker.settings import QueueSettings, Settings
 from pirtad.worker.stages import backoff_s, run_stage
@@ -189,8 +192,6 @@ def test_a_result_is_dropped_when_the_study_was_cancelled_meanwhile(
 def test_the_lease_is_renewed_while_the_stage_works(
     database: Database, message: JobMessage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
     claimed = jobs.claim(database, message, "me", time.time(), 0.03, lambda _: False)
     assert claimed is not None
     renewed = threading.Event()
@@ -203,8 +204,8 @@ def test_the_lease_is_renewed_while_the_stage_works(
     monkeypatch.setattr(lease, "renew", watched)
     with lease.kept(database, claimed, 0.03):
         assert renewed.wait(10)
+    jobs.cancel(database, STUDY, time.time())
     with pytest.raises(ClaimLost):
-        jobs.cancel(database, STUDY, time.time())
         jobs.renew(database, claimed, time.time(), 30)
 
 
@@ -214,9 +215,5 @@ def test_backoff_doubles_up_to_its_cap() -> None:
 
 def make_due(database: Database) -> None:
     """As if the wait were over."""
-    from sqlalchemy import update
-
-    from pirtad.worker.ledger.tables import Job
-
     with database.transaction() as session:
         session.execute(update(Job).where(Job.state == JobState.WAITING).values(next_attempt_at=0.0))

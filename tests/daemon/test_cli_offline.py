@@ -1,0 +1,280 @@
+"""`pirtad inspect`, `predict` and `cases` on files: real parts, but weights that were never trained and a scripted
+language model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner, Result
+
+from pirtad.daemon.cli.main import app
+from pirtad.daemon.cli.nifti import read_pair
+from pirtad.inference.errors import LanguageModelUnavailable, StudyNotUsable
+from pirtad.inference.simulation.dicom_writer import StudyHeader, write_study
+from pirtad.inference.volume import Volume
+
+SHAPE, SPACING_MM = (80, 96, 32), (2.4, 2.4, 4.8)
+ADC_MM2_PER_S = 0.8e-3
+
+
+def head() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """DWI (whole numbers) and ADC (mm2/s) of an ellipsoid of brain, (80, 96, 32)."""
+    centred = [np.linspace(-1, 1, size) * 1.25 for size in SHAPE]
+    x, y, z = np.meshgrid(*centred, indexing="ij")
+    inside = x**2 + y**2 + z**2 < 1
+    noise = np.random.default_rng(1).normal(0, 5, SHAPE)
+    dwi = np.where(inside, 300 + 40 * np.cos(9 * y), 5) + noise
+    adc = np.where(inside, ADC_MM2_PER_S * (1 + 0.1 * np.cos(7 * z)), 0)
+    return np.clip(dwi, 0, None).round().astype(np.float32), adc.astype(np.float32)
+
+
+def affine_lps() -> NDArray[np.float64]:
+    affine = np.diag([*SPACING_MM, 1.0])
+    affine[:3, 3] = [-95.0, -110.0, -70.0]
+    return affine
+
+
+@pytest.fixture(scope="module")
+def dicom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("dicom")
+    dwi, adc = head()
+    header = StudyHeader("1.2.3.4", patient_id="P1", patient_name="DOE^JANE", sex="F", age="065Y")
+    write_study(directory, Volume(dwi, affine_lps()), Volume(adc, affine_lps()), header)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def nifti(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """dwi.nii.gz, and adc-UNIT.nii.gz for each unit in use; RAS, as NIfTI is."""
+    directory = tmp_path_factory.mktemp("nifti")
+    dwi, adc = head()
+    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_lps()
+    nibabel.Nifti1Image(dwi, ras).to_filename(directory / "dwi.nii.gz")
+    for name, factor in (("1", 1.0), ("milli", 1e3), ("micro", 1e6)):
+        nibabel.Nifti1Image((adc * factor)[..., None], ras).to_filename(directory / f"adc-{name}.nii.gz")
+    nibabel.Nifti1Image(np.stack([dwi, dwi], axis=-1), ras).to_filename(directory / "two.nii.gz")
+    nibabel.Nifti1Image(adc * 0, ras).to_filename(directory / "empty.nii.gz")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder that was never trained, with a case base of eight random vectors in its folder `case_base`."""
+    import torch  # noqa: PLC0415
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    from pirtad.inference.findings import Finding, Territory  # noqa: PLC0415
+    from pirtad.inference.models.digest import sha256_of  # noqa: PLC0415
+    from pirtad.inference.models.manifest import WEIGHTS_FILE, EncoderManifest  # noqa: PLC0415
+    from pirtad.inference.models.vit import ViT, ViTConfig  # noqa: PLC0415
+    from pirtad.inference.preprocess.network_input import PREPROCESSING_VERSION  # noqa: PLC0415
+    from pirtad.inference.retrieval.case import Case  # noqa: PLC0415
+    from pirtad.inference.retrieval.case_base import CaseBase  # noqa: PLC0415
+
+    directory = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    config = ViTConfig()
+    save_file({k: v.contiguous() for k, v in ViT(config).state_dict().items()}, directory / WEIGHTS_FILE)
+    digest = sha256_of(directory / WEIGHTS_FILE)
+    manifest = EncoderManifest("untrained", digest, PREPROCESSING_VERSION, config, "test", "2026-01-01")
+    manifest.write(directory)
+    vectors = np.random.default_rng(2).normal(size=(8, config.width))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cases = [Case(f"test-{n}", Finding(Territory.NORMAL), "A report.", "random") for n in range(8)]
+    CaseBase.build(cases, vectors.astype(np.float32), manifest).save(directory / "case_base")
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIRTAD_CONFIG", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def with_models(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIRTAD_INFERENCE__WEIGHTS_DIR", str(models))
+    monkeypatch.setenv("PIRTAD_INFERENCE__CASE_BASE_DIR", str(models / "case_base"))
+
+
+@pytest.fixture
+def scripted(with_models: None, monkeypatch: pytest.MonkeyPatch):
+    """The language model's answers can be given; without any it answers what its schema allows first."""
+    from pirtad.inference.report.fake_model import FakeLanguageModel  # noqa: PLC0415
+    from pirtad.worker import engine  # noqa: PLC0415
+
+    model = FakeLanguageModel()
+    monkeypatch.setattr(engine, "language_model", lambda _settings: model)
+    return model
+
+
+def pirtad(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_inspect_says_what_each_series_is_taken_for(dicom: Path) -> None:
+    result = pirtad("inspect", dicom)
+    assert result.exit_code == 0
+    assert "usable" in result.stdout
+    assert "DWI" in result.stdout
+    assert "ADC" in result.stdout
+
+    found = json.loads(pirtad("inspect", dicom, "--json").stdout)
+    assert found["refused"] is None
+    assert found["chosen"]["dwi"]["shape"] == list(SHAPE)
+    assert len(found["series"]) == 2
+
+
+def test_inspect_of_an_unusable_study_ends_with_1(dicom: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    dwi, _ = head()
+    write_study(half, Volume(dwi, affine_lps()), None, StudyHeader("1.2.3.5"))
+    no_adc = pirtad("inspect", half)
+    assert no_adc.exit_code == 1
+    assert "not usable" in no_adc.stdout
+    assert "[no_adc]" in no_adc.stdout
+
+    (half / "notes.txt").write_text("not DICOM")
+    unreadable = pirtad("inspect", half, "--json")
+    assert unreadable.exit_code == 1
+    assert json.loads(unreadable.stdout)["refused"]["code"] == "unreadable_instance"
+
+
+@pytest.mark.parametrize("unit", ["1", "milli", "micro"])
+def test_nifti_is_read_in_lps_and_mm2_per_s_whatever_its_unit(nifti: Path, unit: str) -> None:
+    dwi, adc = head()
+
+    pair = read_pair(nifti / "dwi.nii.gz", nifti / f"adc-{unit}.nii.gz", 1000.0)
+
+    np.testing.assert_array_equal(pair.dwi.array, dwi)
+    np.testing.assert_allclose(pair.adc_mm2_per_s.array, adc, rtol=1e-5)
+    np.testing.assert_allclose(pair.dwi.affine, affine_lps())
+    np.testing.assert_allclose(pair.adc_mm2_per_s.affine, affine_lps())
+    assert pair.b_value_s_per_mm2 == 1000.0
+
+
+@pytest.mark.parametrize(
+    ("dwi", "adc", "code"),
+    [("two.nii.gz", "adc-1.nii.gz", "not_3d"), ("dwi.nii.gz", "empty.nii.gz", "adc_unit"),
+     ("empty.nii.gz", "adc-1.nii.gz", "blank_image")],
+)  # fmt: skip
+def test_nifti_that_is_no_pair_is_refused(nifti: Path, dwi: str, adc: str, code: str) -> None:
+    with pytest.raises(StudyNotUsable) as caught:
+        read_pair(nifti / dwi, nifti / adc, 1000.0)
+    assert caught.value.code == code
+
+
+def test_a_cut_nifti_is_refused(nifti: Path, tmp_path: Path) -> None:
+    whole = (nifti / "dwi.nii.gz").read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.nii.gz").write_text("no image")
+    for name in ("cut.nii.gz", "text.nii.gz"):
+        with pytest.raises(StudyNotUsable) as caught:
+            read_pair(tmp_path / name, nifti / "adc-1.nii.gz", 1000.0)
+        assert caught.value.code == "unreadable_file"
+
+
+def test_predict_from_dicom_and_from_nifti_retrieves_the_same(scripted, dicom: Path, nifti: Path) -> None:
+    from_dicom = pirtad("predict", dicom, "--json")
+    from_nifti = pirtad("predict", "--dwi", nifti / "dwi.nii.gz", "--adc", nifti / "adc-micro.nii.gz", "--json")
+
+    assert (from_dicom.exit_code, from_nifti.exit_code) == (0, 0)
+    drafted, other = json.loads(from_dicom.stdout), json.loads(from_nifti.stdout)
+    assert list(drafted) == ["territory", "similar", "report", "text"]
+    assert drafted["territory"] == "normal"
+    assert [case["case_id"] for case in drafted["similar"]] == [case["case_id"] for case in other["similar"]]
+    assert len(drafted["similar"]) == 5
+    assert {"findings", "impression", "clinical_presentation"} <= set(drafted["report"])
+    assert drafted["text"].startswith("AI DRAFT - NOT REVIEWED")
+    assert "DOE" not in from_dicom.output
+
+
+def test_predict_prints_the_draft(scripted, dicom: Path) -> None:
+    result = pirtad("predict", dicom)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("AI DRAFT - NOT REVIEWED\n")
+
+
+def test_predict_of_an_unusable_study_ends_with_1_and_prints_no_report(scripted, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = pirtad("predict", tmp_path / "empty", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"]["code"] == "no_images"
+    assert scripted.requests == []
+
+
+def test_predict_without_the_language_model_ends_with_3(scripted, dicom: Path) -> None:
+    scripted._answers.append(LanguageModelUnavailable("llm_unreachable", "the endpoint can't be reached", "start it"))
+    result = pirtad("predict", dicom)
+    assert result.exit_code == 3
+    assert "[llm_unreachable] start it" in result.stderr
+    assert "AI DRAFT" not in result.stdout
+
+
+def test_predict_wants_one_study(dicom: Path, nifti: Path) -> None:
+    for arguments in ([], ["--dwi", nifti / "dwi.nii.gz"], [dicom, "--dwi", nifti / "dwi.nii.gz"]):
+        assert pirtad("predict", *arguments).exit_code == 2
+
+
+def test_cases_are_built_searched_extended_and_described(
+    with_models: None, dicom: Path, nifti: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a table with a DICOM study, and one with a NIfTI pair
+    finding = {"territory": "posterior", "signal_class": "mild", "infarct_type": "small lacune"}
+    common = {"finding": finding, "report": "A report.", "provenance": "test"}
+    first = {"case_id": "hosp-1", "study": str(dicom), **common}
+    second = {"case_id": "hosp-2", "dwi": str(nifti / "dwi.nii.gz"), "adc": str(nifti / "adc-1.nii.gz"), **common}
+    (tmp_path / "first.jsonl").write_text(json.dumps(first) + "\n")
+    (tmp_path / "second.jsonl").write_text("\n" + json.dumps(second) + "\n")
+
+    # When a base is built from the one and extended with the other
+    built = pirtad("cases", "build", tmp_path / "first.jsonl", tmp_path / "base")
+    assert built.exit_code == 0, built.output
+    monkeypatch.setenv("PIRTAD_INFERENCE__CASE_BASE_DIR", str(tmp_path / "base"))
+    assert pirtad("cases", "add", tmp_path / "second.jsonl").exit_code == 0
+
+    # Then the study finds itself
+    described = json.loads(pirtad("cases", "info", "--json").stdout)
+    assert described["cases"] == 2
+    assert described["cases_by_territory"]["posterior"] == 2
+    found = json.loads(pirtad("cases", "search", dicom, "--json").stdout)
+    assert {case["case_id"] for case in found} == {"hosp-1", "hosp-2"}
+    assert found[0]["similarity"] == pytest.approx(1.0, abs=1e-4)
+    assert "hosp-" in pirtad("cases", "search", dicom, "-k", "1").stdout
+    # And a case can't come twice
+    again = pirtad("cases", "add", tmp_path / "second.jsonl")
+    assert again.exit_code == 4
+    assert "hosp-2" in again.stderr
+    assert json.loads(pirtad("cases", "info", "--json").stdout)["cases"] == 2
+
+
+def test_a_table_with_a_case_that_can_not_be_used_builds_nothing(with_models: None, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    line = {"case_id": "hosp-1", "study": "empty", "finding": {"territory": "normal", "signal_class": None,
+            "infarct_type": None}, "report": "", "provenance": "test"}  # fmt: skip
+    (tmp_path / "table.jsonl").write_text(json.dumps(line))
+
+    result = pirtad("cases", "build", tmp_path / "table.jsonl", tmp_path / "base")
+
+    assert result.exit_code == 1
+    assert "table.jsonl:1: hosp-1: no DICOM instances [no_images]" in result.stderr
+    assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", '{"case_id": "hosp-1"}'])
+def test_a_table_with_a_wrong_line_is_refused(with_models: None, tmp_path: Path, line: str) -> None:
+    (tmp_path / "table.jsonl").write_text(line)
+    result = pirtad("cases", "build", tmp_path / "table.jsonl", tmp_path / "base")
+    assert result.exit_code == 1
+    assert "table.jsonl" in result.stderr
+
+
+def test_the_shipped_case_base_is_not_added_to(tmp_path: Path) -> None:
+    (tmp_path / "table.jsonl").write_text("{}")
+    assert pirtad("cases", "add", tmp_path / "table.jsonl").exit_code == 4
