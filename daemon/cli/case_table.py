@@ -1,4 +1,4 @@
-"""A table of cases, encoded. Imported, with torch, only when `pirtad cases build` or `add` runs."""
+"""A table of cases, encoded. Imported only when `pirtad cases build` or `add` runs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from pirtad.daemon.cli.nifti import prepare_nifti
+from pirtad.daemon.cli.offline import study_files
 from pirtad.inference.dicom.candidates import BValueLimits
 from pirtad.inference.errors import StudyNotUsable
-from pirtad.inference.models.encoder import Encoder
 from pirtad.inference.prepare import prepare
 from pirtad.inference.prepared import Prepared
 from pirtad.inference.retrieval.case import Case
+
+if TYPE_CHECKING:
+    from pirtad.inference.models.encoder import Encoder  # torch: only what calls us needs it
 
 _DEFAULT_B_S_PER_MM2 = 1000.0
 
@@ -88,7 +92,7 @@ def _row(table: Path, line: int, text: str) -> Row:
 
 def _prepared(row: Row, limits: BValueLimits) -> Prepared:
     if row.study is not None:
-        return prepare(sorted(path for path in row.study.rglob("*") if path.is_file()), limits)
+        return prepare(study_files(row.study), limits)
     if row.dwi is None or row.adc is None:
         raise TableError(f"{row.place}: no images")
     return prepare_nifti(row.dwi, row.adc, row.b_value_s_per_mm2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pirtad.daemon.cli.common import Exit, printable, settings_of, stop
+from pirtad.daemon.cli.common import DEFAULT_CACHE, Exit, printable, settings_of, stop
 from pirtad.daemon.cli.offline import Adc, BValue, Dwi, OptionalFolder, prepared_from
 from pirtad.daemon.cli.studies import AsJson
 
@@ -23,41 +23,49 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Build, extend, search and describe the case base.", no_args_is_help=True, rich_markup_mode=None)
 
-Table = Annotated[
-    Path,
-    typer.Argument(
-        exists=True,
-        dir_okay=False,
-        help='JSON Lines, one case a line: "case_id", "finding" (territory, signal_class, infarct_type), "report", '
-        '"provenance", and either "study" (folder) or "dwi" and "adc" (NIfTI), relative to the table.',
-    ),
-]
+_TABLE_HELP = (
+    'JSON Lines, one case a line: "case_id", "finding" (territory, signal_class, infarct_type), "report", '
+    '"provenance", and either "study" (folder) or "dwi" and "adc" (NIfTI), relative to the table.'
+)
 
 
-@app.command(epilog="\b\nExample:\n  pirtad cases build cases.jsonl ./case_base")
+@app.command(
+    epilog="\b\nExamples:\n  pirtad cases build ./case_base --table cases.jsonl\n"
+    "  pirtad cases build ./case_base --simulated 400"
+)
 def build(
     context: typer.Context,
-    table: Table,
     directory: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Folder for the case base.")],
+    table: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help=_TABLE_HELP)] = None,
+    simulated: Annotated[int | None, typer.Option(min=4, help="Or so many simulated cases.")] = None,
+    test_cases: Annotated[
+        int, typer.Option(min=0, help="Held-out simulated studies that retrieval is scored on, with --simulated.")
+    ] = 0,
+    cache: Annotated[Path, typer.Option(file_okay=False, help="Simulated cases; made where missing.")] = DEFAULT_CACHE,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
 ) -> None:
-    """Encode a table of cases and write a new case base.
+    """Encode cases and write a new case base.
 
-    Nothing is written if a case can't be used; exit 1 then, with every such case named.
+    Nothing is written if a case of the table can't be used; exit 1 then, with every such case named.
     """
-    from pirtad.daemon.cli.case_table import encode, read_table
-    from pirtad.inference.retrieval.case_base import CaseBase
-    from pirtad.worker.limits import b_value_limits
-
+    if (table is None) == (simulated is None):
+        raise typer.BadParameter("give either --table or --simulated")
     settings = settings_of(context)
     with _mismatches_told():
-        encoder = _encoder(settings)
-        cases, vectors = encode(read_table(table), encoder, b_value_limits(settings.inference))
-        saved = CaseBase.build(cases, vectors, encoder.manifest).save(directory)
-    typer.echo(f"{len(saved.cases)} cases in {directory}, sha256 {saved.info().sha256}")
+        if table is not None:
+            _build_from_table(settings, table, directory)
+        elif simulated is not None:
+            from pirtad.inference.training.build import CaseBaseConfig, build_simulated_case_base
+
+            weights = _weights(settings)
+            build_simulated_case_base(CaseBaseConfig(cache, weights, directory, simulated, test_cases, workers))
 
 
 @app.command(epilog="\b\nExample:\n  pirtad cases add more.jsonl")
-def add(context: typer.Context, table: Table) -> None:
+def add(
+    context: typer.Context,
+    table: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=_TABLE_HELP)],
+) -> None:
     """Encode a table of cases and add them to the configured case base (inference.case_base_dir).
 
     Workers read the case base when they start. Exit 1 as for `build`; 4 if no case base is configured: the one that
@@ -137,11 +145,27 @@ def _mismatches_told() -> Iterator[None]:
         stop(Exit.FAILED, str(error))
 
 
-def _encoder(settings: Settings) -> Encoder:
+def _build_from_table(settings: Settings, table: Path, directory: Path) -> None:
+    from pirtad.daemon.cli.case_table import encode, read_table
+    from pirtad.inference.retrieval.case_base import CaseBase
+    from pirtad.worker.limits import b_value_limits
+
+    encoder = _encoder(settings)
+    cases, vectors = encode(read_table(table), encoder, b_value_limits(settings.inference))
+    saved = CaseBase.build(cases, vectors, encoder.manifest).save(directory)
+    typer.echo(f"{len(saved.cases)} cases in {directory}, sha256 {saved.info().sha256}")
+
+
+def _weights(settings: Settings) -> Path:
     from pirtad.inference.engine import SHIPPED_WEIGHTS
+
+    return settings.inference.weights_dir or SHIPPED_WEIGHTS
+
+
+def _encoder(settings: Settings) -> Encoder:
     from pirtad.inference.models.encoder import Encoder
 
-    return Encoder.load(settings.inference.weights_dir or SHIPPED_WEIGHTS, device=settings.inference.device)
+    return Encoder.load(_weights(settings), device=settings.inference.device)
 
 
 def _case_base(settings: Settings, encoder: Encoder) -> CaseBase:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = Path("pirtad.toml")
 CONFIG_VARIABLE = "PIRTAD_CONFIG"
+DEFAULT_CACHE = Path(".cache/cases")  # simulated and preprocessed cases, for training and case bases
 
 
 class Exit(IntEnum):

@@ -1,5 +1,6 @@
 """`pirtad demo`: the main job end to end on this machine, with simulated patients and a PACS of its own."""
 
+# ruff: noqa: PLC0415 - the simulator brings torch; importing this module must not
 from __future__ import annotations
 
 import shutil
@@ -20,9 +21,6 @@ from rich.table import Table
 from pirtad.daemon.cli.demo_pacs import AE_TITLE, DemoPacs
 from pirtad.daemon.cli.sending import send_directory
 from pirtad.inference.findings import NORMAL_FINDING, Territory
-from pirtad.inference.simulation.dicom_writer import StudyHeader, write_study
-from pirtad.inference.simulation.study import simulate
-from pirtad.inference.training.seeds import DEMO
 from pirtad.worker.contract import StudyState
 from pirtad.worker.ledger import views
 from pirtad.worker.ledger.database import Database, open_ledger
@@ -112,6 +110,10 @@ port = {web_port}
 
 
 def _simulated(directory: Path) -> list[DemoStudy]:
+    from pirtad.inference.simulation.dicom_writer import StudyHeader, write_study
+    from pirtad.inference.simulation.study import simulate
+    from pirtad.inference.training.seeds import DEMO
+
     seeds = iter(DEMO)
     studies = []
     for number, territory in enumerate((*_LESIONS_THEN_NORMAL, None), start=1):

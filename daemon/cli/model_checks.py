@@ -1,4 +1,4 @@
-"""The checks of `pirtad doctor` that look at models. Imported, with torch, only when that command runs."""
+"""The checks of `pirtad doctor` that look at models; torch is loaded when they run."""
 
 # ruff: noqa: PLC0415 - what a daemon-only installation lacks is imported where it can be missing
 from __future__ import annotations

@@ -53,7 +53,7 @@ def inspect(context: typer.Context, directory: Folder, as_json: AsJson = False) 
 
     settings = settings_of(context)
     try:
-        found = inspect_series(read_series(_files(directory)), b_value_limits(settings.inference)).to_dict()
+        found = inspect_series(read_series(study_files(directory)), b_value_limits(settings.inference)).to_dict()
     except StudyNotUsable as error:
         refused = {"code": error.code, "reason": error.reason, "hint": error.hint}
         found = {"chosen": {"dwi": None, "adc": None}, "series": [], "refused": refused}
@@ -110,7 +110,7 @@ def prepared_from(
         from pirtad.inference.prepare import prepare
         from pirtad.worker.limits import b_value_limits
 
-        return prepare(_files(directory), b_value_limits(settings))
+        return prepare(study_files(directory), b_value_limits(settings))
     if directory is not None or dwi is None or adc is None:
         raise typer.BadParameter("give either DIR, or --dwi and --adc")
     from pirtad.daemon.cli.nifti import prepare_nifti
@@ -124,5 +124,18 @@ def _refuse(error: Any, as_json: bool, code: Exit) -> NoReturn:  # noqa: ANN401 
     stop(code, f"{error.reason} [{error.code}] {error.hint}".rstrip())
 
 
-def _files(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.rglob("*") if path.is_file())
+def study_files(directory: Path) -> list[Path]:
+    """The DICOM Part 10 files (PS3.10 section 7.1: "DICM" after 128 bytes) below a folder, sorted.
+
+    What else lies there is told on standard error, in case one of them was an image.
+    """
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    found = [path for path in files if _is_part10(path)]
+    if len(found) < len(files):
+        typer.echo(f"{len(files) - len(found)} files that are not DICOM passed over", err=True)
+    return found
+
+
+def _is_part10(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pirtad.daemon.cli.common import Exit, stop
+from pirtad.daemon.cli.common import DEFAULT_CACHE, Exit, stop
 
 app = typer.Typer(help="Train models on simulated studies.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -27,9 +27,7 @@ def encoder(
         Path, typer.Argument(metavar="RUN", file_okay=False, help="Checkpoints and metrics; a run there goes on.")
     ],
     out: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Folder for weights and manifest.")],
-    cache: Annotated[Path, typer.Option(file_okay=False, help="Simulated cases; made where missing.")] = Path(
-        ".cache/cases"
-    ),
+    cache: Annotated[Path, typer.Option(file_okay=False, help="Simulated cases; made where missing.")] = DEFAULT_CACHE,
     name: Annotated[str | None, typer.Option(help="Name of the encoder in manifest and reports.")] = None,
     cases: Annotated[int | None, typer.Option(min=4, help="Simulated cases to train on.")] = None,
     validation_cases: Annotated[int | None, typer.Option(min=4, help="Simulated cases to watch.")] = None,
@@ -39,6 +37,7 @@ def encoder(
     seed: Annotated[int | None, typer.Option(help="Of the initial weights and of every batch.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that simulate.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads that train.")] = None,
+    bfloat16: Annotated[bool, typer.Option(help="Mixed precision, or float32 throughout.")] = True,
 ) -> None:
     """Train the encoder on simulated studies, from nothing to a folder that inference.weights_dir can name.
 
@@ -60,6 +59,7 @@ def encoder(
         seed=config.seed if seed is None else seed,
         workers=config.workers if workers is None else workers,
         threads=config.threads if threads is None else threads,
+        bfloat16=bfloat16,
     )
     try:
         manifest = train_encoder(config)

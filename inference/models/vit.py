@@ -131,7 +131,7 @@ class ViT(nn.Module):
 def _patches_with_brain(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """kept (B, T), the numbers of the patches (B, P, V) that are not all zero, in order, each row filled up to the
     longest; real (B, T), False for the filling. An empty volume keeps one patch: no row may attend to nothing."""
-    filled = patches.ne(0).any(-1)  # (B, P)
+    filled = patches.abs().amax(-1) > 0  # (B, P)
     length = max(1, int(filled.sum(1).max()))
     kept = filled.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :length]
     real = filled.gather(1, kept)

@@ -103,7 +103,7 @@ def write_study(
     is stored unchanged, any other one is spread over 16 bits with RescaleSlope and RescaleIntercept.
 
     Raises:
-        ValueError: a volume that is not right-handed or not orthogonal, or not finite, or values out of range.
+        ValueError: a volume that is not orthogonal, or not finite, or values out of range.
     """
     files: list[Path] = []
     for one in extra:
@@ -136,7 +136,11 @@ def write_series(
     series: SeriesHeader,
     transfer_syntax_uid: str = ExplicitVRLittleEndian,
 ) -> list[Path]:
-    """Write one series, one file a slice along k; the inverse of `assemble` for a right-handed volume."""
+    """Write one series, one file a slice; the inverse of `assemble` for a right-handed volume.
+
+    A left-handed one is written from its last slice on, since assembly puts the slices along their normal.
+    """
+    volume = _right_handed(volume)
     stored = _stored(volume.array, series)
     directory.mkdir(parents=True, exist_ok=True)
     row, column, normal = _axes(volume)
@@ -275,11 +279,21 @@ def _stored(values: NDArray[np.float32], series: SeriesHeader) -> NDArray[np.uin
     return stored.astype(np.uint16)
 
 
+def _right_handed(volume: Volume) -> Volume:
+    """The same voxels in the same places, k reversed where i, j, k were left-handed."""
+    if np.linalg.det(volume.affine[:3, :3]) > 0:
+        return volume
+    affine = volume.affine.copy()
+    affine[:3, 3] += (volume.array.shape[2] - 1) * affine[:3, 2]
+    affine[:3, 2] *= -1
+    return Volume(volume.array[:, :, ::-1], affine)
+
+
 def _axes(volume: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Unit vectors of i, j, k; DICOM can hold only a right-handed, orthogonal grid slice by slice."""
+    """Unit vectors of i, j, k of a right-handed grid; slices can hold it only if it is orthogonal."""
     row, column, normal = (volume.affine[:3, :3] / np.asarray(volume.spacing_mm)).T
     if not np.allclose(np.cross(row, column), normal, atol=1e-3) or abs(row @ column) > 1e-3:
-        raise ValueError("the volume's axes are not a right-handed orthogonal grid")
+        raise ValueError("the volume's axes are not orthogonal")
     return row, column, normal
 
 

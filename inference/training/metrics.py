@@ -34,11 +34,10 @@ def score_retrieval(truths: Sequence[Territory], retrieved: Sequence[Sequence[Si
     """Score the cases retrieved (best first) for queries of known class. Raises ValueError for no queries."""
     if not truths or len(truths) != len(retrieved):
         raise ValueError(f"{len(truths)} truths for {len(retrieved)} queries")
-    hits = [
-        np.array([case.territory is truth for case in cases]) for truth, cases in zip(truths, retrieved, strict=True)
-    ]
+    pairs = list(zip(truths, retrieved, strict=True))
+    hits = [np.array([case.territory is truth for case in cases]) for truth, cases in pairs]
     confusion = np.zeros((len(_CLASSES), len(_CLASSES)), dtype=np.int64)
-    for truth, cases in zip(truths, retrieved, strict=True):
+    for truth, cases in pairs:
         confusion[_CLASSES.index(truth), _CLASSES.index(vote(cases))] += 1
     totals = confusion.sum(axis=1)
     return RetrievalScore(

@@ -29,7 +29,7 @@ from pirtad.inference.training.objective import TrainingHeads, collate
 from pirtad.inference.training.voxels import BrainVoxels, voxels_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrainingConfig:
     """Everything a training run depends on; written to the run's directory."""
 
@@ -96,7 +96,7 @@ def train_encoder(config: TrainingConfig) -> EncoderManifest:
     ):
         model.train()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
-            encoded = model(batch.x)
+            encoded = model(batch.x.bfloat16() if config.bfloat16 else batch.x)
             parts = heads(encoded, batch)
         optimiser.zero_grad(set_to_none=True)
         parts["loss"].backward()

@@ -140,7 +140,10 @@ def test_inspect_of_an_unusable_study_ends_with_1(dicom: Path, tmp_path: Path) -
     assert "not usable" in no_adc.stdout
     assert "[no_adc]" in no_adc.stdout
 
+    # A file that is no DICOM at all is passed over and told of, a broken one is a lost image.
     (half / "notes.txt").write_text("not DICOM")
+    assert "1 files that are not DICOM passed over" in pirtad("inspect", half).stderr
+    (half / "cut.dcm").write_bytes(next(half.rglob("*.dcm")).read_bytes()[:300])
     unreadable = pirtad("inspect", half, "--json")
     assert unreadable.exit_code == 1
     assert json.loads(unreadable.stdout)["refused"]["code"] == "unreadable_instance"
@@ -234,7 +237,7 @@ def test_cases_are_built_searched_extended_and_described(
     (tmp_path / "second.jsonl").write_text("\n" + json.dumps(second) + "\n")
 
     # When a base is built from the one and extended with the other
-    built = pirtad("cases", "build", tmp_path / "first.jsonl", tmp_path / "base")
+    built = pirtad("cases", "build", tmp_path / "base", "--table", tmp_path / "first.jsonl")
     assert built.exit_code == 0, built.output
     monkeypatch.setenv("PIRTAD_INFERENCE__CASE_BASE_DIR", str(tmp_path / "base"))
     assert pirtad("cases", "add", tmp_path / "second.jsonl").exit_code == 0
@@ -260,7 +263,7 @@ def test_a_table_with_a_case_that_can_not_be_used_builds_nothing(with_models: No
             "infarct_type": None}, "report": "", "provenance": "test"}  # fmt: skip
     (tmp_path / "table.jsonl").write_text(json.dumps(line))
 
-    result = pirtad("cases", "build", tmp_path / "table.jsonl", tmp_path / "base")
+    result = pirtad("cases", "build", tmp_path / "base", "--table", tmp_path / "table.jsonl")
 
     assert result.exit_code == 1
     assert "table.jsonl:1: hosp-1: no DICOM instances [no_images]" in result.stderr
@@ -270,7 +273,7 @@ def test_a_table_with_a_case_that_can_not_be_used_builds_nothing(with_models: No
 @pytest.mark.parametrize("line", ["", "{", "[]", '{"case_id": "hosp-1"}'])
 def test_a_table_with_a_wrong_line_is_refused(with_models: None, tmp_path: Path, line: str) -> None:
     (tmp_path / "table.jsonl").write_text(line)
-    result = pirtad("cases", "build", tmp_path / "table.jsonl", tmp_path / "base")
+    result = pirtad("cases", "build", tmp_path / "base", "--table", tmp_path / "table.jsonl")
     assert result.exit_code == 1
     assert "table.jsonl" in result.stderr
 
@@ -278,3 +281,29 @@ def test_a_table_with_a_wrong_line_is_refused(with_models: None, tmp_path: Path,
 def test_the_shipped_case_base_is_not_added_to(tmp_path: Path) -> None:
     (tmp_path / "table.jsonl").write_text("{}")
     assert pirtad("cases", "add", tmp_path / "table.jsonl").exit_code == 4
+
+
+def test_a_case_base_of_simulated_cases(with_models: None, tmp_path: Path) -> None:
+    from pirtad.inference.findings import Finding, Territory  # noqa: PLC0415
+    from pirtad.inference.preprocess.grid import SHAPE as GRID  # noqa: PLC0415
+    from pirtad.inference.training import seeds  # noqa: PLC0415
+    from pirtad.inference.training.cases import SimulatedCase, case_path, save_case  # noqa: PLC0415
+
+    # Given a cache that holds the first four cases already: simulating takes long
+    rng = np.random.default_rng(3)
+    nothing = np.zeros(GRID, dtype=np.uint8)
+    for seed in seeds.first(seeds.CASE_BASE, 4):
+        array = rng.random((2, *GRID), dtype=np.float32).astype(np.float16)
+        case = SimulatedCase(seed, array, nothing > 0, nothing, Finding(Territory.NORMAL), None, 0.0)
+        save_case(case, case_path(tmp_path / "cache", seed))
+
+    result = pirtad("cases", "build", tmp_path / "base", "--simulated", 4, "--cache", tmp_path / "cache")
+
+    assert result.exit_code == 0, result.output
+    assert len((tmp_path / "base" / "cases.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_case_base_is_built_from_one_source(with_models: None, tmp_path: Path) -> None:
+    assert pirtad("cases", "build", tmp_path / "base").exit_code == 2
+    (tmp_path / "t.jsonl").touch()
+    assert pirtad("cases", "build", tmp_path / "base", "--table", "t.jsonl", "--simulated", 4).exit_code == 2

@@ -137,11 +137,27 @@ def test_values_that_cannot_be_stored_are_refused(tmp_path: Path, values: str) -
     assert not list(tmp_path.iterdir())
 
 
-def test_a_left_handed_grid_is_refused(tmp_path: Path) -> None:
-    mirrored = volume(0, 900)
-    mirrored.affine[0, 0] = -2.0
-    with pytest.raises(ValueError, match="right-handed"):
-        write_study(tmp_path, mirrored, None, HEADER)
+def test_a_left_handed_grid_keeps_every_voxel_in_its_place(tmp_path: Path) -> None:
+    # Given slices numbered from the head down, as some scanners do
+    upward = volume(0, 900)
+    downward = Volume(upward.array[:, :, ::-1], upward.affine.copy())
+    downward.affine[:3, 3] += (upward.array.shape[2] - 1) * upward.affine[:3, 2]
+    downward.affine[:3, 2] *= -1
+
+    # When both are written
+    write_study(tmp_path / "up", upward, None, HEADER)
+    write_study(tmp_path / "down", downward, None, HEADER)
+
+    # Then the files are the same
+    for path in sorted((tmp_path / "up").iterdir()):
+        assert path.read_bytes() == (tmp_path / "down" / path.name).read_bytes()
+
+
+def test_a_sheared_grid_is_refused(tmp_path: Path) -> None:
+    sheared = volume(0, 900)
+    sheared.affine[0, 1] = 1.0
+    with pytest.raises(ValueError, match="orthogonal"):
+        write_study(tmp_path, sheared, None, HEADER)
 
 
 def test_nothing_of_the_patient_shows_in_the_repr() -> None:
