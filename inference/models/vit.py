@@ -36,7 +36,7 @@ class ViTConfig:
     patch_shape: tuple[int, int, int] = (8, 8, 6)
     """Voxels a patch: 16 x 16 x 24 mm. Divides image_shape."""
     width: int = 192
-    """Length of a token and of the embedding."""
+    """Length of a token and of the embedding; divisible by 6."""
     depth: int = 4
     """Transformer blocks."""
     heads: int = 3
@@ -84,9 +84,11 @@ class ViT(nn.Module):
             hidden_size=config.width,
             num_heads=config.heads,
             proj_type="perceptron",
-            pos_embed_type="learnable",
+            pos_embed_type="none",  # MONAI's own sines call meshgrid in a deprecated way
             spatial_dims=3,
         )
+        positions = _sine_positions(config.grid, config.width)[None]  # (1, P, width)
+        self.patch_embedding.position_embeddings = nn.Parameter(positions, requires_grad=False)
         self.blocks = nn.ModuleList(
             TransformerBlock(
                 hidden_size=config.width,
@@ -105,8 +107,7 @@ class ViT(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Encoded:
         """x: float (B, 2, 96, 112, 48), preprocess.NetworkInput.array; exactly 0 outside the brain."""
-        dwi, adc = x[:, :1], x[:, 1:]
-        x = torch.cat([x, dwi * torch.exp(-adc)], dim=1)  # (B, 3, 96, 112, 48); ADC is in 1e-3 mm2/s
+        x = _centred_channels(x)  # (B, 3, 96, 112, 48)
         cut, embed = self.patch_embedding.patch_embeddings  # Rearrange, Linear
         patches = cut(x)  # (B, P, voxels of a patch x 3)
         kept, real = _patches_with_brain(patches)  # (B, T) each
@@ -126,6 +127,26 @@ class ViT(nn.Module):
         values = self.pooling_value(tokens).unflatten(-1, (heads, -1))  # (B, T, heads, width / heads)
         pooled = torch.einsum("bth,bthd->bhd", scores.softmax(1).to(values.dtype), values).flatten(1)
         return cast("torch.Tensor", self.embedding_norm(pooled.float()))
+
+
+def _sine_positions(grid: tuple[int, int, int], width: int) -> torch.Tensor:
+    """Fixed positions (P, width) as in MAE (He et al., arXiv 2111.06377), a third of the width for each axis; unlike
+    learned ones they tell neighbours from strangers on the first day. width is divisible by 6."""
+    count = width // 6
+    frequencies = 10_000.0 ** (-torch.arange(count) / count)
+    axes = [torch.arange(length).float() for length in grid]
+    where = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 2)  # (P, 3)
+    angles = where[..., None] * frequencies  # (P, 3, count)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+def _centred_channels(x: torch.Tensor) -> torch.Tensor:
+    """(B, 2, ...) -> (B, 3, ...): DWI, ADC and computed DWI, each about 0 in normal brain and exactly 0 outside, so that
+    a patch shows what departs from normal and not how full it is."""
+    dwi, adc = x[:, 0], x[:, 1]  # over the brain's median; in 1e-3 mm2/s
+    brain = (dwi > 0) | (adc > 0)
+    computed = dwi * torch.exp(-adc)  # about 0.4 in normal brain, over 1 in infarcts
+    return torch.stack([dwi - 1, adc - 1, 2 * computed - 0.8], dim=1) * brain[:, None]
 
 
 def _patches_with_brain(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -42,6 +42,7 @@ def write_case_base(directory: Path, stored: StoredCaseBase) -> str:
     stop between the two renames, the old one is `<directory>.old`.
     """
     fresh = directory.with_name(f"{directory.name}.{os.getpid()}.new")
+    shutil.rmtree(fresh, ignore_errors=True)  # of a write that failed half-way
     fresh.mkdir(parents=True)
     index = faiss.IndexFlatIP(stored.vectors.shape[1])
     index.add(stored.vectors)

@@ -107,7 +107,7 @@ def sample(maps: torch.Tensor, atlas: Atlas, scan: Scan, substeps: int) -> torch
     extent = torch.tensor(atlas.shape).float() - 1
     normalised = ((place - origin) / voxel / extent * 2 - 1).flip(-1)
     planes = functional.grid_sample(maps[None], normalised[None], mode="bilinear", align_corners=True)[0]
-    return planes.unflatten(-1, (depth, substeps)).mean(-1)
+    return planes.reshape(*planes.shape[:-1], depth, substeps).mean(-1)
 
 
 def acquire(clean: torch.Tensor, b_value_s_per_mm2: float, draw: Draw) -> tuple[torch.Tensor, torch.Tensor]:

@@ -55,7 +55,8 @@ def ellipsoid(atlas: Atlas, seed: torch.Tensor, infarct_type: InfarctType, draw:
 
     def cost(index: torch.Tensor) -> torch.Tensor:
         away = (atlas.positions_mm(index) - centre) @ turn / stretch
-        return away.norm(dim=1) * torch.exp(crooked[tuple(index.T)])
+        distance: torch.Tensor = torch.linalg.vector_norm(away, dim=1)
+        return distance * torch.exp(crooked[tuple(index.T)])
 
     return cost
 
@@ -76,6 +77,7 @@ def wedge(atlas: Atlas, seed: torch.Tensor, home: torch.Tensor, draw: Draw) -> C
         cosine = (ray @ -inwards / length).clamp(-1, 1)
         # Beyond 60 mm from the apex lies another lobe; near the apex all angles meet.
         far = (length - 60).clamp(min=0) / 10 + (6 - length).clamp(min=0) / 6
-        return (torch.arccos(cosine) + far) * torch.exp(crooked[tuple(index.T)])
+        angle: torch.Tensor = torch.arccos(cosine) + far
+        return angle * torch.exp(crooked[tuple(index.T)])
 
     return cost

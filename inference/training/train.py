@@ -55,6 +55,10 @@ class TrainingConfig:
     """Of AdamW (PIRTA section 2.3.2)."""
     warmup_steps: int = 60
     """Linear rise before the cosine falls to zero."""
+    checkpoint_every_steps: int = 200
+    """After how many steps the run is saved and the validation cases are tried."""
+    report_every_steps: int = 25
+    """After how many steps progress is written."""
     seed: int = 0
     """Of the initial weights and of every batch."""
     bfloat16: bool = True
@@ -104,10 +108,11 @@ def train_encoder(config: TrainingConfig) -> EncoderManifest:
         optimiser.step()
         schedule.step()
         done = step + 1
-        if done % 25 == 0 or done == config.steps:
+        save = done % config.checkpoint_every_steps == 0 or done == config.steps
+        if save or done % config.report_every_steps == 0:
             record: dict[str, Any] = {name: round(float(value.detach()), 4) for name, value in parts.items()}
             record |= {"step": done, "batch_accuracy": _hits(encoded.logits, batch.territory)}
-            if done % 200 == 0 or done == config.steps:
+            if save:
                 record["validation_accuracy"] = _accuracy(model, watched, config)
                 _checkpoint(config.run / "checkpoint.pt", state, done)
             left_s = (time.monotonic() - started) / (done - first_step) * (config.steps - done)

@@ -6,6 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from support.shared import shared_data
+
 from pirtad.inference.errors import ModelMismatch, StudyNotUsable
 from pirtad.inference.findings import Territory
 from pirtad.inference.preprocess import network_input
@@ -16,7 +18,6 @@ from pirtad.inference.preprocess.preprocess import preprocess
 from pirtad.inference.preprocess.resample import resample
 from pirtad.inference.simulation.study import SimulatedStudy, simulate
 from pirtad.inference.volume import DiffusionPair, Volume
-from support.shared import shared_data
 
 
 @pytest.fixture(scope="module")

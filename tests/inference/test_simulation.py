@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+
 from pirtad.inference.findings import SignalClass, Territory
 from pirtad.inference.simulation.acquisition import draw_scan, interpolate_in_plane, sample
 from pirtad.inference.simulation.atlas import LABEL_OF, load_atlas
@@ -92,9 +93,7 @@ def test_a_marker_at_mni_left_lies_at_plus_x(mirrored: bool) -> None:
     marker = blurred(marker, 5)
     assert bool(atlas.left[tuple(index)])
     # When an unbent head is scanned
-    scan = next(
-        scan for seed in range(50) if (scan := draw_scan(Draw(seed))).mirrored is mirrored
-    )
+    scan = next(scan for seed in range(50) if (scan := draw_scan(Draw(seed))).mirrored is mirrored)
     scan = dataclasses.replace(scan, bend_mm=torch.zeros_like(scan.bend_mm))
     stack = torch.stack([marker, atlas.brain.float()])
     seen, brain = sample(stack, atlas, scan, substeps=2).numpy()

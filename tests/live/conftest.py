@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support import live
-from support.live import Orthanc, Stack
+from support.live import Orthanc, Stack, WrittenStudy
 
 from pirtad.inference.findings import Territory
 from pirtad.inference.simulation.dicom_writer import StudyHeader, write_study
@@ -59,13 +58,6 @@ def orthanc(private_network: None, short_tmp: Path) -> Iterator[Orthanc]:
 def stack(redis_port: int, orthanc: Orthanc, short_tmp: Path) -> Stack:
     """pirtad configured for them; nothing of it runs yet."""
     return Stack(short_tmp / "pirtad", redis_port, orthanc.dicom_port)
-
-
-@dataclass(frozen=True)
-class WrittenStudy:
-    study_uid: str
-    directory: Path
-    territory: str
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 import redis
 from pydicom import dcmread
 from support import live
-from support.live import Orthanc, Stack
+from support.live import Orthanc, Stack, WrittenStudy
 
 
 def send(stack: Stack, directory: Path) -> None:
@@ -21,7 +21,9 @@ def send(stack: Stack, directory: Path) -> None:
     subprocess.run([*command, str(directory)], check=True, timeout=120)
 
 
-def test_ten_studies_from_four_senders_give_ten_reports(stack: Stack, orthanc: Orthanc, ten_studies: list) -> None:
+def test_ten_studies_from_four_senders_give_ten_reports(
+    stack: Stack, orthanc: Orthanc, ten_studies: list[WrittenStudy]
+) -> None:
     # Given two worker processes on one Redis
     with stack.listener(), stack.worker(), stack.worker():
         # When four senders send ten studies at once
@@ -36,7 +38,9 @@ def test_ten_studies_from_four_senders_give_ten_reports(stack: Stack, orthanc: O
     assert {uid: row["territory"] for uid, row in seen.items()} == {s.study_uid: s.territory for s in ten_studies}
 
 
-def test_a_report_waits_for_a_pacs_that_is_down(redis_port: int, short_tmp: Path, ten_studies: list) -> None:
+def test_a_report_waits_for_a_pacs_that_is_down(
+    redis_port: int, short_tmp: Path, ten_studies: list[WrittenStudy]
+) -> None:
     study = ten_studies[0]
     pacs = Orthanc(short_tmp / "orthanc")
     stack = Stack(short_tmp / "pirtad", redis_port, pacs.dicom_port)
@@ -55,7 +59,7 @@ def test_a_report_waits_for_a_pacs_that_is_down(redis_port: int, short_tmp: Path
 
 
 def test_a_killed_worker_and_a_wiped_redis_lose_and_double_nothing(
-    stack: Stack, orthanc: Orthanc, redis_port: int, ten_studies: list
+    stack: Stack, orthanc: Orthanc, redis_port: int, ten_studies: list[WrittenStudy]
 ) -> None:
     study = ten_studies[1]
     with stack.listener():
@@ -80,7 +84,9 @@ def test_a_killed_worker_and_a_wiped_redis_lose_and_double_nothing(
     assert events.count("delivered") == 1
 
 
-def test_a_killed_child_of_a_worker_is_replaced(stack: Stack, orthanc: Orthanc, ten_studies: list) -> None:
+def test_a_killed_child_of_a_worker_is_replaced(
+    stack: Stack, orthanc: Orthanc, ten_studies: list[WrittenStudy]
+) -> None:
     study = ten_studies[2]
     with stack.listener(), stack.worker():
         send(stack, study.directory)

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,15 @@ def process(command: list[str], log: Path, **kwargs: Any) -> Iterator[subprocess
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+@dataclass(frozen=True)
+class WrittenStudy:
+    """A study on disk, and what was simulated."""
+
+    study_uid: str
+    directory: Path
+    territory: str
 
 
 class Orthanc:
@@ -212,6 +222,10 @@ port = {self.web_port}
     def studies(self) -> dict[str, dict[str, Any]]:
         """`pirtad status --json`, by study UID."""
         return {row["study_uid"]: row for row in json.loads(self.call("status", "--json"))["studies"]}
+
+    def notices(self) -> list[dict[str, Any]]:
+        """What `pirtad status --json` tells beside the studies."""
+        return list(json.loads(self.call("status", "--json"))["notices"])
 
     def wait_until(self, study_uids: list[str], state: str, timeout_s: float) -> dict[str, dict[str, Any]]:
         """Wait until every one of these studies is in `state`; returns the status."""

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from support.ledger import STUDY, new_ledger, receive
+from support.ledger import STUDY, receive
 
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
 from pirtad.worker.ledger import jobs, receiving, views
@@ -13,13 +11,6 @@ from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob
 
 LEASE_S = 30.0
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    ledger = new_ledger(tmp_path)
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

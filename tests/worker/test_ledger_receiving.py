@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,6 @@ from pirtad.worker.contract import JobState, Stage, StudyState
 from pirtad.worker.ledger import jobs, receiving, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.receiving import Opened, Registration
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    ledger = new_ledger(tmp_path)
-    yield ledger
-    ledger.close()
 
 
 def never_dead(_owner: str) -> bool:
@@ -43,6 +36,14 @@ def test_the_first_image_opens_a_study(database: Database) -> None:
     assert (study.study_uid, study.calling_ae, study.open_since, study.last_received_at) == (STUDY, "SCANNER", 5.0, 5.0)
     (view,) = views.studies(database)
     assert (view.state, view.images, view.series) == (StudyState.RECEIVING, 2, 1)
+
+
+def test_images_of_one_study_may_come_at_the_same_moment(database: Database) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: receiving.register(database, received(n % 20), 0.0), range(40)))
+    assert (found.count(Registration.NEW), found.count(Registration.DUPLICATE)) == (20, 20)
+    (view,) = views.studies(database)
+    assert (view.images, view.series) == (20, 1)
 
 
 def test_the_same_bytes_again_are_a_duplicate_and_open_nothing(database: Database) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
-from support.ledger import STUDY, new_ledger, receive
+from support.ledger import STUDY, receive
 
 from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch, StudyNotUsable
 from pirtad.worker import lease
@@ -51,13 +51,6 @@ class Scripted(Pipeline):
         jobs.keep_result(self._ledger, job, self.destination_name, result)
         self._run(Stage.DELIVER, job)
         return 0x0000
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    ledger = new_ledger(tmp_path)
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from pirtad.worker.contract import UNFINISHED, JobState, Stage, StudyState, job_key
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
 from pirtad.worker.ledger.tables import Instance, Job, JobInstance, Series, Study
+
+
+# Study, series and instance are each inserted once; more rounds than that are lost only to ever new collisions.
+_COLLISIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,17 @@ class Opened(StrEnum):
 
 def register(database: Database, received: ReceivedInstance, now: float) -> Registration:
     """Record an instance. When this returns, the registration has survived a power loss."""
+    for _ in range(_COLLISIONS):
+        try:
+            return _register(database, received, now)
+        except IntegrityError:
+            # On PostgreSQL two associations can bring a study's first images at the same moment, and both find no
+            # study: the second one fails on its unique UID, and finds it the next time.
+            continue
+    return _register(database, received, now)
+
+
+def _register(database: Database, received: ReceivedInstance, now: float) -> Registration:
     with database.transaction() as session:
         study = session.scalar(select(Study).where(Study.study_uid == received.study_uid).with_for_update())
         if study is None:
