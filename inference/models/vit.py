@@ -141,8 +141,8 @@ def _sine_positions(grid: tuple[int, int, int], width: int) -> torch.Tensor:
 
 
 def _centred_channels(x: torch.Tensor) -> torch.Tensor:
-    """(B, 2, ...) -> (B, 3, ...): DWI, ADC and computed DWI, each about 0 in normal brain and exactly 0 outside, so that
-    a patch shows what departs from normal and not how full it is."""
+    """(B, 2, ...) -> (B, 3, ...): DWI, ADC and computed DWI, each about 0 in normal brain and exactly 0 outside, so
+    that a patch shows what departs from normal and not how full it is."""
     dwi, adc = x[:, 0], x[:, 1]  # over the brain's median; in 1e-3 mm2/s
     brain = (dwi > 0) | (adc > 0)
     computed = dwi * torch.exp(-adc)  # about 0.4 in normal brain, over 1 in infarcts

@@ -15,7 +15,6 @@ from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
 from pirtad.worker.ledger.tables import Instance, Job, JobInstance, Series, Study
 
-
 # Study, series and instance are each inserted once; more rounds than that are lost only to ever new collisions.
 _COLLISIONS = 10
 
