@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from pirtad.daemon.errors import OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS, Refused
 from pirtad.daemon.header import read_header, require_same_instance
@@ -68,7 +68,7 @@ class Receiver:
             # If this fails the file stays: whether the transaction was committed is not always known, and the same
             # instance sent again takes the same place.
             found = receiving.register(self._database, received, self._clock())
-        except (OperationalError, InterfaceError) as error:
+        except SQLAlchemyError as error:
             raise Refused(OUT_OF_RESOURCES, "the ledger can't be written") from error
         log.debug("received", study_uid=header.study_uid, sop_instance_uid=header.sop_instance_uid, found=str(found))
 

@@ -24,12 +24,16 @@ _TICK_S = 0.2
 _STDERR = 2  # children log; standard output is for what a program may read
 
 
+# Chosen: a server that is sound answers in less; one that is not must not keep images from being received.
+OTHERS_WAIT_S = 15.0
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
     """A process to keep running.
 
     stop_grace_s: from SIGTERM to SIGKILL. answers: whether it is up; asked until the first yes.
-    others_wait: groups after this child's start once it answers; without it they don't wait.
+    others_wait: groups after this child's start once it answers, or after OTHERS_WAIT_S; without it they don't wait.
     """
 
     name: str
@@ -106,9 +110,10 @@ class Supervisor:
         for group in self._groups:
             begun += group
             awaited = [slot for slot in group if slot.child.others_wait]
+            patience_ends_at = time.monotonic() + OTHERS_WAIT_S
             while not self._signals:
                 self._tend(begun)
-                if all(slot.child.answers() for slot in awaited):
+                if all(slot.child.answers() for slot in awaited) or time.monotonic() > patience_ends_at:
                     break
                 time.sleep(_TICK_S)
         silent = list(begun)
@@ -158,9 +163,7 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def _start(child: Child) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        tied(child.argv), stdin=subprocess.DEVNULL, stdout=_STDERR, start_new_session=True
-    )
+    return subprocess.Popen(tied(child.argv), stdin=subprocess.DEVNULL, stdout=_STDERR, start_new_session=True)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -13,17 +13,24 @@ from pirtad.inference.dicom.candidates import BValueLimits
 from pirtad.inference.dicom.headers import read_series
 from pirtad.inference.dicom.registry import registry_of
 from pirtad.inference.dicom.select import choose_pair
+from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepared import Prepared
 from pirtad.inference.preprocess.preprocess import preprocess
+
+# PIRTA section 2.3.1: patients aged 18 years or older.
+ADULT_YEARS = 18
 
 
 def prepare(paths: Iterable[Path], limits: BValueLimits) -> Prepared:
     """Read series, choose and assemble the pair, preprocess it. Raises StudyNotUsable with the reason."""
     choice = choose_pair(read_series(paths), limits)
+    registry = registry_of(choice.dwi.instances[0].header)
+    if registry.age_years is not None and registry.age_years < ADULT_YEARS:
+        raise StudyNotUsable("not_adult", "the patient is a minor", "No draft is made for patients under 18 years.")
     pair = assemble_pair(choice)
     return Prepared(
         network_input=preprocess(pair),
-        registry=registry_of(choice.dwi.instances[0].header),
+        registry=registry,
         b_value_s_per_mm2=pair.b_value_s_per_mm2,
         dwi_uids=tuple(instance.sop_instance_uid for instance in choice.dwi.instances),
         adc_uids=tuple(instance.sop_instance_uid for instance in choice.adc.instances),

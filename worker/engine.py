@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pirtad.inference.engine import Engine
+from pirtad.inference.errors import ModelMismatch
 from pirtad.inference.report.language_model import LanguageModel
 from pirtad.inference.report.local_model import LocalModel
 from pirtad.inference.report.openai_model import OpenAIModel, SchemaDialect
@@ -15,14 +16,22 @@ def load_engine(settings: Settings) -> Engine:
         import torch  # noqa: PLC0415 - only a worker that infers pays for it
 
         torch.set_num_threads(settings.inference.threads)
-    return Engine.load(
-        settings.inference.weights_dir,
-        settings.inference.case_base_dir,
-        language_model(settings),
-        device=settings.inference.device,
-        k=settings.inference.similar_cases,
-        timeout_s=settings.language_model.timeout_s,
-    )
+    try:
+        return Engine.load(
+            settings.inference.weights_dir,
+            settings.inference.case_base_dir,
+            language_model(settings),
+            device=settings.inference.device,
+            k=settings.inference.similar_cases,
+            timeout_s=settings.language_model.timeout_s,
+        )
+    except (RuntimeError, AssertionError) as error:
+        # torch's words for a GPU that is not there, is full, or is not supported by this build.
+        raise ModelMismatch(
+            "device",
+            f"the models can't be loaded on device {settings.inference.device} ({type(error).__name__})",
+            "check inference.device and the GPU's driver and memory",
+        ) from error
 
 
 def language_model(settings: Settings) -> LanguageModel:

@@ -9,6 +9,8 @@ import kombu.exceptions
 import redis
 import structlog
 from celery import Celery, signals
+from celery.exceptions import Reject
+from sqlalchemy.exc import SQLAlchemyError
 
 from pirtad.inference.errors import InferenceError
 from pirtad.worker.contract import JobMessage, Stage
@@ -25,6 +27,7 @@ log = structlog.get_logger(__name__)
 # Loading (and, the first time on a machine, converting) the language model happens at a worker process's start;
 # Celery would take a process that is silent for 4 s for dead.
 _START_TIMEOUT_S = 600.0
+_LEDGER_PAUSE_S = 2.0
 
 
 def run_worker(settings: Settings, stages: tuple[Stage, ...], processes: int | None = None) -> int:
@@ -90,7 +93,16 @@ class _Context:
         """A task: one attempt at one stage."""
         if self._database is None or self._pipeline is None:
             raise RuntimeError("the worker process was not started")
-        run_stage(JobMessage.from_json(message), self._pipeline, self._database, self._settings.queue, self._publish)
+        try:
+            run_stage(
+                JobMessage.from_json(message), self._pipeline, self._database, self._settings.queue, self._publish
+            )
+        except SQLAlchemyError as error:
+            # The ledger could not be asked or told. The message goes back, so that the job is not forgotten; the
+            # pause keeps it from going round and round while the ledger is away.
+            log.error("ledger not reachable, message handed back", error=type(error).__name__)
+            time.sleep(_LEDGER_PAUSE_S)
+            raise Reject(type(error).__name__, requeue=True) from None
 
     def _publish(self, message: JobMessage) -> None:
         # At worst the dispatcher does it: it publishes what has no mark. Published, then marked; between the two a

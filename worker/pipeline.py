@@ -16,6 +16,7 @@ What happens to a stage's errors is told in `pirtad.worker.stages`.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from datetime import UTC, datetime
 from functools import cached_property
@@ -82,7 +83,9 @@ class Pipeline:
     def infer(self, job: ClaimedJob) -> None:
         """Encode -> retrieve -> generate."""
         report = self.engine.draft(Prepared.load(self._work_dir(job)))
-        write_whole(self._work_dir(job) / _REPORT, report.to_json().encode())
+        # The settings go with the draft: its document's UIDs follow from what made it, whatever is changed later.
+        drafted = {"report": json.loads(report.to_json()), "settings": self._shaping_settings()}
+        write_whole(self._work_dir(job) / _REPORT, json.dumps(drafted, ensure_ascii=False, sort_keys=True).encode())
         jobs.keep_report(self._database, job, report.territory, report.text())
 
     def deliver(self, job: ClaimedJob, now: datetime) -> int:
@@ -103,18 +106,20 @@ class Pipeline:
 
     def _composed(self, job: ClaimedJob, now: datetime) -> PersistedResult:
         """The document of this job: the bytes of an earlier attempt, if it had the same inputs, else new ones."""
-        report = Report.from_json((self._work_dir(job) / _REPORT).read_text(encoding="utf-8"))
+        draft = (self._work_dir(job) / _REPORT).read_bytes()
+        drafted = json.loads(draft)
+        report = Report.from_json(json.dumps(drafted["report"]))
         prepared = Prepared.load(self._work_dir(job))
         identity = derive_identity(
             study_instance_uid=job.study_uid,
             instances=[(file.sop_instance_uid, file.sha256) for file in job.files],
             registry=prepared.registry,
-            config=self._shaping_settings(),
+            config={**drafted["settings"], "draft_sha256": hashlib.sha256(draft).hexdigest()},
             provenance=report.provenance,
             content_datetime=now,
         )
         earlier = jobs.result_of(self._database, job, identity.sop_instance_uid)
-        if earlier is not None:
+        if earlier is not None and self._is_whole(earlier):
             return earlier
         by_uid = {file.sop_instance_uid: self._data_dir / file.path for file in job.files}
         source = SourceStudy(
@@ -127,6 +132,10 @@ class Pipeline:
         (self._data_dir / path.parent).mkdir(parents=True, exist_ok=True)
         write_whole(self._data_dir / path, content)
         return PersistedResult(identity.sop_instance_uid, hashlib.sha256(content).hexdigest(), str(path))
+
+    def _is_whole(self, result: PersistedResult) -> bool:
+        path = self._data_dir / result.path
+        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == result.sha256
 
     def _shaping_settings(self) -> dict[str, str]:
         """The settings that shape a result, beside the models, whose digests are in the provenance."""
@@ -147,6 +156,7 @@ class Pipeline:
 NEXT_STAGE = {Stage.PREPARE: Stage.INFER, Stage.INFER: Stage.DELIVER}
 
 
-def utc(now: float) -> datetime:
-    """POSIX seconds as an aware datetime."""
-    return datetime.fromtimestamp(now, tz=UTC)
+def local_time(now: float) -> datetime:
+    """POSIX seconds in this machine's time zone, in which its scanners' study times are: a report dated in UTC would
+    sort before its images east of Greenwich."""
+    return datetime.fromtimestamp(now, tz=UTC).astimezone()

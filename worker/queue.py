@@ -51,6 +51,8 @@ def make_celery(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
+        # A stage that hangs is ended with its process; the dispatcher sees a dead owner and takes the job back.
+        task_time_limit=settings.queue.stage_timeout_s,
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,

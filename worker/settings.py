@@ -97,6 +97,9 @@ class QueueSettings(_Section):
     redis_url: str = Field(EMBEDDED, description='"embedded" (started by `pirtad up`), or redis://host:6379/0.')
     lease_s: PositiveSeconds = Field(30, description="A worker that stays silent for so long is taken for dead.")
     max_attempts: int = Field(5, ge=1, description="Attempts at a stage before the study is shelved as failed.")
+    stage_timeout_s: PositiveSeconds = Field(
+        600, description="A stage that takes longer is ended; it counts as failed."
+    )
     backoff_base_s: PositiveSeconds = Field(2, description="Wait before the second attempt; doubles from there.")
     backoff_cap_s: PositiveSeconds = Field(60, description="Longest wait between attempts.")
     prepare_processes: int = Field(1, ge=1, description="Processes of the prepare worker (CPU).")
@@ -111,7 +114,7 @@ class InferenceSettings(_Section):
     case_base_dir: Path | None = Field(None, description="Case base; empty: the simulated one that ships.")
     device: str = Field("cpu", description='torch device: "cpu", "cuda", "cuda:1".')
     threads: int = Field(0, ge=0, description="CPU threads of a worker process; 0: torch decides.")
-    similar_cases: int = Field(5, ge=1, le=20, description="Cases retrieved (k; the paper's m is 5).")
+    similar_cases: int = Field(5, ge=1, le=5, description="Cases retrieved (k; the paper's m is 5).")
     b_value_min_s_per_mm2: float = Field(800, gt=0, description="Lowest b value taken as DWI.")
     b_value_max_s_per_mm2: float = Field(1500, gt=0, description="Highest b value taken as DWI.")
 

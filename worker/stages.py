@@ -3,14 +3,17 @@
 StudyNotUsable                      set aside: the input's fault, `pirtad retry` after a mend
 Permanent                           failed: shelved at once
 Transient, LanguageModelUnavailable,
-ModelMismatch                       waits with backoff for as long as it takes: a PACS that is down, a model server
-                                    that starts, an installation that an operator mends; status shows the reason
+ModelMismatch, OSError              waits with backoff for as long as it takes: a PACS that is down, a model server
+                                    that starts, a disk that is full or away, an installation that an operator
+                                    mends; status shows the reason
+of these, one in _COUNTED,
 anything else, a dead worker        waits with backoff; after `queue.max_attempts` of these, failed
 ClaimLost                           nothing: the job is in other hands
 """
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -24,8 +27,11 @@ from pirtad.worker.errors import Permanent, Transient
 from pirtad.worker.ledger import jobs, owner
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
-from pirtad.worker.pipeline import NEXT_STAGE, Pipeline, utc
+from pirtad.worker.pipeline import NEXT_STAGE, Pipeline, local_time
 from pirtad.worker.settings import QueueSettings
+
+# Codes of errors whose class waits, and that this study would bring again and again.
+_COUNTED = {"llm_invalid_answer", "report_contradicts_evidence"}
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +71,7 @@ def _work(job: ClaimedJob, pipeline: Pipeline, database: Database, settings: Que
                 case Stage.INFER:
                     pipeline.infer(job)
                 case Stage.DELIVER:
-                    status = pipeline.deliver(job, utc(started_at))
+                    status = pipeline.deliver(job, local_time(started_at))
                     jobs.finish(database, job, pipeline.destination_name, status, time.time())
     except ClaimLost:
         raise
@@ -78,7 +84,13 @@ def _work(job: ClaimedJob, pipeline: Pipeline, database: Database, settings: Que
         return None
     except (Transient, LanguageModelUnavailable, ModelMismatch) as error:
         told = f"{error.reason} {error.hint}".strip()
-        _wait(database, job, settings, told, is_failure=False)
+        if error.code in _COUNTED:
+            _after_failure(database, job, settings, error.code, told, error.hint)
+        else:
+            _wait(database, job, settings, told, is_failure=False)
+        return None
+    except OSError as error:
+        _wait(database, job, settings, f"storage or network: {os.strerror(error.errno or 0)}", is_failure=False)
         return None
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a stage raises, the study must not be lost
         _after_unforeseen(database, job, settings, error)
@@ -94,8 +106,15 @@ def _after_unforeseen(database: Database, job: ClaimedJob, settings: QueueSettin
     where = traceback.extract_tb(error.__traceback__)[-1]
     # An unforeseen error's text may quote a header: its type and place are told, never its text.
     told = f"{type(error).__name__} in {where.name} ({where.filename.rpartition('/')[2]}:{where.lineno})"
+    hint = "a defect of pirtad: please report it; the images are kept"
+    _after_failure(database, job, settings, "unforeseen", told, hint)
+
+
+def _after_failure(
+    database: Database, job: ClaimedJob, settings: QueueSettings, code: str, told: str, hint: str
+) -> None:
     if job.failures + 1 >= settings.max_attempts:
-        _fail(database, job, "unforeseen", told, "a defect of pirtad: please report it; the images are kept")
+        _fail(database, job, code, told, hint)
     else:
         _wait(database, job, settings, told, is_failure=True)
 

@@ -16,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from pirtad.daemon.web.metrics import make_registry
 from pirtad.daemon.web.pages import Pages
@@ -45,6 +46,8 @@ States = Annotated[list[StudyState], Query(alias="state", description="Only stud
 Limit = Annotated[int, Query(ge=1, le=1000, description="Studies shown, the newest first.")]
 RefreshS = Annotated[int, Query(ge=0, le=3600, description="Seconds between refreshes; 0 for none.")]
 
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 def make_app(settings: Settings, database: Database, clock: Callable[[], float] = time.time) -> FastAPI:
     """The application. `database` stays the caller's to close; `clock` gives POSIX seconds."""
@@ -56,6 +59,10 @@ def make_app(settings: Settings, database: Database, clock: Callable[[], float] 
     app = FastAPI(
         title="pirtad", version=version("pirtad"), docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )
+
+    if settings.web.host in _LOOPBACK:
+        # A page of another origin whose name was made to point here would else read reports through the browser.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK, "[::1]"])
 
     @app.middleware("http")
     async def harden(request: Request, respond: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -20,7 +20,7 @@ from pirtad.inference.dicom.diffusion import Diffusion, Kind, b_values_in_name, 
 from pirtad.inference.errors import StudyNotUsable
 
 _CANNOT_PARSE = (
-    *(InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
+    *(InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, LookupError, AttributeError),
     *(NotImplementedError, struct.error, zlib.error, OverflowError, RecursionError),
 )
 _UNDEFINED_LENGTH = 0xFFFFFFFF

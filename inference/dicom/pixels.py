@@ -14,7 +14,7 @@ from pirtad.inference.dicom.headers import Instance
 from pirtad.inference.errors import StudyNotUsable
 
 _UNDECODABLE = (
-    *(InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
+    *(InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, LookupError, AttributeError),
     *(NotImplementedError, RuntimeError, ArithmeticError, struct.error),
 )
 

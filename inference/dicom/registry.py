@@ -56,12 +56,18 @@ def text_of(dataset: Dataset, keyword: str) -> str:
 def _presentations(dataset: Dataset) -> Iterator[str]:
     requests = (dataset, *items(dataset, "RequestAttributesSequence"))
     for request in requests:
-        yield text_of(request, "ReasonForTheRequestedProcedure")
+        yield _said("reason for examination", text_of(request, "ReasonForTheRequestedProcedure"))
     for request in requests:
         codes = items(request, "ReasonForRequestedProcedureCodeSequence")
-        yield "; ".join(meaning for meaning in (text(code, "CodeMeaning") for code in codes) if meaning)
-    yield text_of(dataset, "ReasonForStudy")
-    yield text_of(dataset, "AdmittingDiagnosesDescription")
+        meanings = "; ".join(meaning for meaning in (text(code, "CodeMeaning") for code in codes) if meaning)
+        yield _said("reason for examination", meanings)
+    yield _said("reason for examination", text_of(dataset, "ReasonForStudy"))
+    yield _said("admitting diagnosis", text_of(dataset, "AdmittingDiagnosesDescription"))
+
+
+def _said(what: str, stated: str) -> str:
+    """A question put to the radiologist ('exclude haemorrhage') must not read as a fact about the patient."""
+    return f"stated {what}: {stated}" if clean(stated) else ""
 
 
 def _age_years(dataset: Dataset) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pirtad.inference.dicom.attributes import text
 from pirtad.inference.dicom.candidates import (
     BValueLimits,
     Candidate,
@@ -152,7 +153,34 @@ def _whole_study(series: Sequence[Series]) -> Refusal | None:
     if all(one.modality != "MR" for one in series):
         found = ", ".join(sorted({one.modality or "not stated" for one in series}))
         return Refusal("not_mr", f"no MR series: modality {found}", "Route only brain MRI studies here.")
+    if elsewhere := _body_parts_elsewhere(series):
+        return Refusal(
+            "not_brain",
+            f"diffusion images of another body part: {', '.join(elsewhere)}",
+            "Route only brain MRI studies here; if it is a brain, correct BodyPartExamined at the scanner.",
+        )
     return None
+
+
+# Words in BodyPartExamined (0018,0015; PS3.16 annex L) that no brain goes by. The attribute can refuse and not confirm:
+# of 6860 real headers of brain studies in one hospital 8 % say TSPINE, CSPINE or NECK, from the protocol before.
+_NOT_NEAR_THE_HEAD = (
+    *("ABDOMEN", "BREAST", "CARDIAC", "CHEST", "HEART", "KIDNEY", "LIVER", "PANCREAS", "PELVIS", "PROSTATE", "RECTUM"),
+    *("ANKLE", "ARM", "ELBOW", "EXTREMITY", "FEMUR", "FOOT", "HAND", "HIP", "KNEE", "LEG", "SHOULDER", "WRIST"),
+    *("BLADDER", "CERVIX", "THORAX", "UTERUS"),
+)
+
+
+def _body_parts_elsewhere(series: Sequence[Series]) -> list[str]:
+    """Body parts that diffusion images state, if all that is stated is far from the head."""
+    stated = {
+        text(instance.header, "BodyPartExamined").upper()
+        for one in series
+        for instance in one.instances
+        if instance.diffusion.kind in (Kind.DWI, Kind.ADC)
+    } - {""}
+    far = [part for part in stated if any(word in part for word in _NOT_NEAR_THE_HEAD)]
+    return sorted(far) if len(far) == len(stated) else []
 
 
 def _missing(code: str, wanted: str, offers: Sequence[_Offer], near_misses: Sequence[Rejection | None]) -> Refusal:

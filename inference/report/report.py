@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pirtad.inference.findings import Territory
 
 NOT_PROVIDED = "not provided"
+SIMULATED_PREFIX = "sim-"
 DRAFT_MARK = "AI DRAFT - NOT REVIEWED"
 
 
@@ -34,6 +35,11 @@ class SimilarCase:
     similarity: float
     territory: Territory
     finding: str
+
+    @property
+    def is_simulated(self) -> bool:
+        """Case ids say their source."""
+        return self.case_id.startswith(SIMULATED_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,18 @@ class Report:
             f"Findings: {self.findings}\n"
             f"Impression: {self.impression}\n\n"
             f"Similar patient reports:\n{cases}\n"
+            f"\n{self.caution()}\n"
         )
+
+    def caution(self) -> str:
+        """What a reader of the similar cases must know."""
+        simulated = sum(case.is_simulated for case in self.similar)
+        told = (
+            f" {simulated} of the {len(self.similar)} similar cases are simulated images, not patients."
+            if simulated
+            else ""
+        )
+        return f"Not for diagnosis.{told}"
 
     def to_json(self) -> str:
         """The report as JSON; `from_json` gives it back."""

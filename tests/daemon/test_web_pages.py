@@ -31,7 +31,7 @@ def ledger(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def web(ledger: Database) -> Iterator[TestClient]:
     settings = Settings(storage=StorageSettings(data_dir=Path("/nonexistent/pirtad")))
-    with TestClient(make_app(settings, ledger, lambda: NOW)) as client:
+    with TestClient(make_app(settings, ledger, lambda: NOW), base_url="http://127.0.0.1") as client:
         yield client
 
 
@@ -229,3 +229,8 @@ def test_a_ledger_that_fails_is_said_and_not_raised(web: TestClient, ledger: Dat
     assert web.get("/api/studies").status_code == 503
     assert 'pirtad_up{service="ledger"} 0.0' in web.get("/metrics").text
     assert web.get("/healthz").status_code == 200
+
+
+def test_a_page_on_loopback_answers_to_its_own_names_alone(client: TestClient) -> None:
+    assert client.get("/", headers={"Host": "rebound.example"}).status_code == 400
+    assert client.get("/", headers={"Host": "localhost:8042"}).status_code == 200

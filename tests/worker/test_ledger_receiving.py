@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,59 @@ def test_images_after_the_report_are_kept_and_noted_and_make_no_second_report(da
     assert jobs.publishable(database, 80.0, never_dead) == []
     (view,) = views.studies(database)
     assert view.state is StudyState.REPORTED
-    assert "2 images now" in view.note
+    assert view.note == "1 image came after the report was drafted: kept, and not reported"
+
+
+def test_images_that_were_replaced_after_the_report_are_a_warning(database: Database) -> None:
+    # Given a report, and then the same image with another header: a corrected patient, say
+    receive(database, 1)
+    _, job_id = receiving.open_job(database, STUDY, 10.0)
+    run_to_the_end(database, job_id, 10.0)
+    receiving.register(database, received(1, content="corrected"), 50.0)
+
+    assert receiving.open_job(database, STUDY, 70.0) == (Opened.LATE, job_id)
+
+    (view,) = views.studies(database)
+    assert "1 image REPLACED after the report was drafted: check" in view.note
+
+
+def test_a_cancelled_study_stays_cancelled_when_more_images_come(database: Database) -> None:
+    receive(database, 1)
+    _, job_id = receiving.open_job(database, STUDY, 10.0)
+    jobs.cancel(database, STUDY, 11.0)
+    receive(database, 2, now=50.0)
+
+    assert receiving.open_job(database, STUDY, 70.0) == (Opened.LATE, job_id)
+
+    assert jobs.publishable(database, 80.0, never_dead) == []
+    (view,) = views.studies(database)
+    assert (view.state, view.note) == (
+        StudyState.CANCELLED,
+        "1 image came after the study was cancelled: kept, and not reported",
+    )
+
+
+def test_claiming_and_receiving_at_once_do_not_wait_for_each_other(database: Database) -> None:
+    # Given a worker that claims and defers while images go on coming, round after round
+    receive(database, 0)
+    receiving.open_job(database, STUDY, 0.0)
+
+    def work(now: float) -> None:
+        for message in jobs.publishable(database, now, never_dead):
+            claimed = jobs.claim(database, message, "worker", now, 30, never_dead)
+            if claimed is not None:
+                with suppress(jobs.ClaimLost):
+                    jobs.defer(database, claimed, now, "again", now, is_failure=False)
+
+    def arrive(number: float) -> None:
+        receive(database, int(number), now=number)
+        receiving.open_job(database, STUDY, number)
+
+    # Then neither ends in a deadlock
+    with ThreadPoolExecutor(4) as pool:
+        rounds = [pool.submit(act, float(number)) for number in range(1, 31) for act in (work, arrive)]
+        for one in rounds:
+            one.result()
 
 
 def test_more_images_for_a_study_that_was_set_aside_try_again(database: Database) -> None:

@@ -2,6 +2,8 @@
 
 A job is worked on by whoever holds its claim: an owner's name and a lease that the owner renews. Every change is made
 under that claim, so a message delivered twice, or a worker that comes back from the dead, changes nothing.
+
+Every transaction locks the study's row before the job's: two that took them in turn would wait for each other.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import and_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from pirtad.worker.contract import SHELVED, UNFINISHED, JobMessage, JobState, Stage, StudyState
@@ -17,6 +19,10 @@ from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
 from pirtad.worker.ledger.receiving import queue_again
 from pirtad.worker.ledger.tables import Delivery, Instance, Job, JobInstance, Study
+
+# A message this old is taken for lost, e.g. with a worker that died holding it. If it is not, the second one does
+# nothing. Chosen: longer than most queues, shorter than a stroke team's patience.
+REPUBLISH_AFTER_S = 300.0
 
 
 class ClaimLost(Exception):
@@ -66,8 +72,12 @@ class PersistedResult:
 def publishable(database: Database, now: float, is_dead: Callable[[str], bool]) -> list[JobMessage]:
     """Jobs that should have a message in the queue and have none; jobs whose owner is gone are freed first."""
     with database.transaction() as session:
-        for job in session.scalars(select(Job).where(Job.state == JobState.RUNNING).with_for_update()):
-            if not _lease_holds(job, now, is_dead):
+        running = session.scalars(select(Job).where(Job.state == JobState.RUNNING)).all()
+        for seen in running:
+            if _lease_holds(seen, now, is_dead):
+                continue
+            job = _locked(session, seen.id)
+            if job is not None and job.state == JobState.RUNNING and not _lease_holds(job, now, is_dead):
                 _count_lost_owner(session, job, now)
                 job.state, job.owner, job.lease_until = JobState.QUEUED, None, None
                 job.published_at, job.next_attempt_at = None, now
@@ -77,7 +87,7 @@ def publishable(database: Database, now: float, is_dead: Callable[[str], bool]) 
             select(Job)
             .where(
                 Job.state.in_((JobState.QUEUED, JobState.WAITING)),
-                Job.published_at.is_(None),
+                or_(Job.published_at.is_(None), Job.published_at < now - REPUBLISH_AFTER_S),
                 Job.next_attempt_at <= now,
             )
             .order_by(Job.created_at)
@@ -92,7 +102,9 @@ def mark_published(database: Database, message: JobMessage, now: float) -> None:
     message and is left unmarked.
     """
     with database.transaction() as session:
-        job = session.scalars(select(Job).where(Job.id == message.job_id).with_for_update()).one()
+        job = _locked(session, message.job_id)
+        if job is None:
+            return
         waits = job.stage == message.stage and job.state in (JobState.QUEUED, JobState.WAITING)
         if waits and job.next_attempt_at <= now:
             job.published_at = now
@@ -121,7 +133,7 @@ def claim(
 ) -> ClaimedJob | None:
     """Take the job for one attempt at the message's stage; None if there is nothing to do for this message."""
     with database.transaction() as session:
-        job = session.scalar(select(Job).where(Job.id == message.job_id).with_for_update())
+        job = _locked(session, message.job_id)
         if job is None or job.stage != message.stage or job.state not in UNFINISHED:
             return None
         if job.state == JobState.RUNNING:
@@ -271,10 +283,23 @@ def cancel(database: Database, study_uid: str, now: float) -> None:
 # --- shared -------------------------------------------------------------------------------------------------------
 
 
+def _locked(session: Session, job_id: str) -> Job | None:
+    """The job, its study locked first; None if there is no such job."""
+    study_id = session.scalar(select(Job.study_id).where(Job.id == job_id))
+    if study_id is None:
+        return None
+    session.scalars(select(Study.id).where(Study.id == study_id).with_for_update()).one()
+    locked = select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
+    return session.scalars(locked).one()
+
+
 def _owned(session: Session, claimed: ClaimedJob) -> Job:
-    owned = and_(Job.id == claimed.job_id, Job.state == JobState.RUNNING, Job.owner == claimed.owner)
-    job = session.scalar(select(Job).where(owned, Job.stage == claimed.stage).with_for_update())
-    if job is None or job.attempts != claimed.attempt:
+    job = _locked(session, claimed.job_id)
+    if (
+        job is None
+        or (job.state, job.owner) != (JobState.RUNNING, claimed.owner)
+        or (job.stage, job.attempts) != (claimed.stage, claimed.attempt)
+    ):
         raise ClaimLost(f"job {claimed.job_id} at {claimed.stage} is no longer {claimed.owner}'s")
     return job
 

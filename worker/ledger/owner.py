@@ -11,17 +11,26 @@ from pathlib import Path
 
 
 def this_process() -> str:
-    """`host:pid namespace:pid:start time`; the start time (proc(5), field 22) tells a reused pid apart."""
+    """`host/boot:pid namespace:pid:start time`; the start time (proc(5), field 22) tells a reused pid apart."""
     pid = os.getpid()
-    return f"{socket.gethostname()}:{_pid_namespace()}:{pid}:{_start_time(pid)}"
+    return f"{_this_boot()}:{_pid_namespace()}:{pid}:{_start_time(pid)}"
 
 
 def is_dead(owner: str) -> bool:
     """True only if the owner lived in this host's process table and is there no more."""
     host, namespace, pid, started = owner.rsplit(":", 3)
-    if host != socket.gethostname() or namespace != _pid_namespace() or namespace == "0":
+    if host != _this_boot() or namespace != _pid_namespace() or namespace == "0":
         return False
     return _start_time(int(pid)) != int(started)
+
+
+def _this_boot() -> str:
+    """Host name and the kernel's random id of this boot: cloned machines share the one, never the other."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8]
+    except OSError:
+        boot = ""
+    return f"{socket.gethostname()}/{boot}"
 
 
 def _pid_namespace() -> str:

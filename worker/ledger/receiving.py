@@ -59,7 +59,7 @@ class Opened(StrEnum):
     OPENED = "opened"
     REOPENED = "reopened"  # the same content was shelved before
     NOTHING_NEW = "nothing_new"  # a job for this content is under way or done
-    LATE = "late"  # the study has its report, or it is on its way out; the images are kept and noted
+    LATE = "late"  # the study has its report, or it is on its way out, or was cancelled; the images are kept and noted
 
 
 def register(database: Database, received: ReceivedInstance, now: float) -> Registration:
@@ -158,11 +158,9 @@ def open_job(database: Database, study_uid: str, now: float) -> tuple[Opened, st
             append(session, now, "nothing_new", "all images had been received before; no second report", study.id)
             return Opened.NOTHING_NEW, same.id
         for job in jobs:
-            if job.state == JobState.DONE or (job.state in UNFINISHED and job.stage == Stage.DELIVER):
-                study.note = (
-                    f"{len(newest)} images now, more than the report was drafted from: the late ones are kept, "
-                    "and not in the report"
-                )
+            is_reported = job.state == JobState.DONE or (job.state in UNFINISHED and job.stage == Stage.DELIVER)
+            if is_reported or job.state == JobState.CANCELLED:
+                study.note = _late(session, job, newest)
                 append(session, now, "late_images", study.note, study.id, job.id)
                 return Opened.LATE, job.id
         for job in jobs:
@@ -178,6 +176,29 @@ def open_job(database: Database, study_uid: str, now: float) -> tuple[Opened, st
             session.add_all(JobInstance(job_id=job.id, instance_id=instance.id) for instance in newest.values())
         append(session, now, "complete", f"{len(newest)} images; queued", study.id, job.id)
         return outcome, job.id
+
+
+def _late(session: Session, job: Job, newest: dict[str, Instance]) -> str:
+    """What came after the job's images, for people; a replaced image may mean a corrected patient."""
+    used = {
+        instance.sop_instance_uid: instance.sha256
+        for instance in session.scalars(
+            select(Instance)
+            .join(JobInstance, JobInstance.instance_id == Instance.id)
+            .where(JobInstance.job_id == job.id)
+        )
+    }
+    replaced = sum(uid in used and used[uid] != instance.sha256 for uid, instance in newest.items())
+    added = sum(uid not in used for uid in newest)
+    after = "the study was cancelled" if job.state == JobState.CANCELLED else "the report was drafted"
+    told = [f"{_images(added)} came after {after}: kept, and not reported"] if added else []
+    if replaced:
+        told.append(f"{_images(replaced)} REPLACED after {after}: check that the draft still belongs to this patient")
+    return "; ".join(told)
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number} images"
 
 
 def queue_again(session: Session, study: Study, job: Job, now: float) -> None:

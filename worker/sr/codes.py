@@ -1,8 +1,8 @@
 """The codes of the narrative report.
 
 Sources: PS3.16 CID 7000 (document titles), CID 7001 (headings), CID 7002 (elements), CID 7005 (contributing
-equipment), TID 2000 and the templates it includes; LOINC for the NIH Stroke Scale. No standard heading says "cases of
-other patients", and "Previous Findings" would say the opposite, so those two codes are the project's own.
+equipment), TID 2000 and the templates it includes; LOINC for the NIH Stroke Scale. No standard heading says "reference
+cases", and "Previous Findings" would say they are this patient's, so those two codes are the project's own.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ FINDINGS = Code("59776-5", "LN", "Findings")  # CID 7001
 FINDING = Code("121071", "DCM", "Finding")  # CID 7002
 IMPRESSIONS = Code("19005-8", "LN", "Impressions")  # CID 7001
 IMPRESSION = Code("121073", "DCM", "Impression")  # CID 7002
-SIMILAR_CASES = Code("SIMILAR_CASES", PRIVATE_SCHEME, "Similar Cases of Other Patients")
-SIMILAR_CASE = Code("SIMILAR_CASE", PRIVATE_SCHEME, "Similar Case of Another Patient")
+SIMILAR_CASES = Code("SIMILAR_CASES", PRIVATE_SCHEME, "Similar Reference Cases")
+SIMILAR_CASE = Code("SIMILAR_CASE", PRIVATE_SCHEME, "Similar Reference Case")
 CURRENT_PROCEDURE = Code("55111-9", "LN", "Current Procedure Descriptions")  # CID 7001
 PROCEDURE_DESCRIPTION = Code("121065", "DCM", "Procedure Description")  # CID 7002
 

@@ -52,7 +52,7 @@ def content_tree(report: Report, source: SourceStudy) -> Dataset:
         _section(codes.FINDINGS, [_text(codes.FINDING, report.findings)]),
         _section(codes.IMPRESSIONS, [_text(codes.IMPRESSION, report.impression)]),
         *_similar_cases(report.similar),
-        _section(codes.CURRENT_PROCEDURE, _about(report.provenance, source)),
+        _section(codes.CURRENT_PROCEDURE, _about(report, source)),
     ]
     return root
 
@@ -81,10 +81,12 @@ def _similar_cases(similar: Sequence[SimilarCase]) -> list[ContentItem]:
     return [_section(codes.SIMILAR_CASES, [_text(codes.SIMILAR_CASE, case) for case in cases])]
 
 
-def _about(provenance: Provenance, source: SourceStudy) -> list[ContentItem]:
+def _about(report: Report, source: SourceStudy) -> list[ContentItem]:
+    provenance = report.provenance
     b_value = source.b_value_s_per_mm2
     dwi = _series(source.dwi) + ("" if b_value is None else f", b = {b_value:g} s/mm2")
     lines = [
+        report.caution(),
         f"Assessed: diffusion-weighted images ({dwi}) and apparent diffusion coefficient ({_series(source.adc)}).",
         "Not assessed: haemorrhage, vessels, side and size of a lesion, and every other series of the study.",
         f"Drafted by {MANUFACTURER} {provenance.pirtad_version} without human review. "

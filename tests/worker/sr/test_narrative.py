@@ -105,7 +105,7 @@ def test_a_radiologist_reads_the_mark_first_and_every_section(
         *("Completion Flag     : COMPLETE", "Verification Flag   : UNVERIFIED", "MRI Head Report", "Device"),
         *("Summary", "Patient Presentation", "weakness of the right arm", 'NIH Stroke Scale]")="7"', "History"),
         *("Atrial fibrillation", "Finding", "wedge-shaped vascular territorial", "Impression"),
-        *("Similar Case of Another Patient", "[1] Similarity Score: 0.97 (case c-0412)", "[2] Similarity Score: 0.95"),
+        *("Similar Reference Case", "[1] Similarity Score: 0.97 (case c-0412)", "[2] Similarity Score: 0.95"),
         *("series 4, 3 images, b = 1000 s/mm2", "Not assessed: haemorrhage", "Image encoder: pirta-vit-base"),
         "Language model: SmolLM2-135M-Instruct",
     )
@@ -119,7 +119,7 @@ def test_sections_hold_the_report(compose: Compose) -> None:
     found = sections(compose())
     assert list(found) == [
         *("Summary", "Clinical Information", "History", "Findings", "Impressions"),
-        *("Similar Cases of Other Patients", "Current Procedure Descriptions"),
+        *("Similar Reference Cases", "Current Procedure Descriptions"),
     ]
     assert found["History"] == [("History", "Hypertension.\r\nAtrial fibrillation.")]
     assert found["Impressions"][0][1].startswith("Acute infarction")
@@ -129,7 +129,7 @@ def test_what_is_not_known_is_not_said(compose: Compose, study: MakeStudy, repor
     provenance = replace(report().provenance, language_model="")
     document = compose(study(b_value_s_per_mm2=None), similar=(), nihss="", provenance=provenance)
     found = sections(document)
-    assert "Similar Cases of Other Patients" not in found
+    assert "Similar Reference Cases" not in found
     assert dict(found["Clinical Information"])["Total score [NIH Stroke Scale]"] == NOT_PROVIDED
     about = " ".join(text for _, text in found["Current Procedure Descriptions"])
     assert "b =" not in about
