@@ -66,11 +66,18 @@ def settings_of(context: typer.Context) -> Settings:
 
 @contextmanager
 def ledger_of(settings: Settings) -> Iterator[Database]:
-    """The ledger for the time of the block; exit 3 if it can't be reached, 1 if its schema is a newer version's."""
+    """The ledger for the time of the block.
+
+    Exit 4 if there is none yet, 3 if it can't be reached, 1 if its schema is a newer version's.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     from pirtad.worker.ledger.database import LedgerOutOfDate, open_ledger
 
+    file = Path(settings.storage.ledger_url().removeprefix("sqlite:///"))
+    if settings.storage.ledger_url().startswith("sqlite:///") and not file.is_file():
+        # A question must not make a ledger where there is none.
+        stop(Exit.NOT_POSSIBLE, f"no ledger at {file}: nothing has run with these settings yet, or in another folder")
     try:
         database = open_ledger(settings.storage.ledger_url())
     except LedgerOutOfDate as error:

@@ -3,12 +3,13 @@
 Read from top to bottom: ViTConfig, then ViT.forward. Sources:
 - PIRTA section 2.3.2: two channels (DWI, ADC) cut into volume patches, positional embeddings, ViT encoder, one linear
   layer to four classes; what enters that layer is the representation that retrieval compares.
-- ViT: Dosovitskiy et al., arXiv 2010.11929; the blocks are MONAI's.
+- ViT: Dosovitskiy et al., arXiv 2010.11929; the blocks are MONAI's. Sine positions: He et al., arXiv 2111.06377.
 - Pooling by attention instead of a class token: Zhai et al., Scaling Vision Transformers, arXiv 2106.04560.
+- Weights shared within a patch before it is embedded: after Xiao et al., Early convolutions, arXiv 2106.14881.
 - Computed DWI: Blackledge et al., Radiology 261, 2011.
-Departures from the paper (docs/adr/0004-encoder.md): patches that hold no brain are left out of the sequence, which
-saves two thirds of the work; and a third channel is computed from the two, the DWI that would be measured at
-1000 s/mm2 more, in which infarcts stand out voxel by voxel before patches are flattened.
+Departures from the paper, with their reasons in docs/adr/0004-encoder.md: patches that hold no brain are left out of
+the sequence; a third channel is computed from the two; a patch is embedded in two steps; tokens say whether they hold
+an infarct, and pooling listens to it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from monai.networks.blocks.patchembedding import PatchEmbeddingBlock
 from monai.networks.blocks.transformerblock import TransformerBlock
 from torch import nn
 
@@ -35,6 +35,8 @@ class ViTConfig:
     """DWI and ADC."""
     patch_shape: tuple[int, int, int] = (8, 8, 6)
     """Voxels a patch: 16 x 16 x 24 mm. Divides image_shape."""
+    cell_width: int = 32
+    """Numbers that stand for a cell, 2 x 2 x 2 voxels of a patch; patch_shape is even."""
     width: int = 192
     """Length of a token and of the embedding; divisible by 6."""
     depth: int = 4
@@ -57,16 +59,22 @@ class ViTConfig:
         """Patches of a volume."""
         return math.prod(self.grid)
 
+    @property
+    def cells(self) -> int:
+        """Cells of a patch."""
+        return math.prod(self.patch_shape) // 8
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """embedding: (B, width). logits: (B, 4), in the order of findings.Territory. tokens: (B, T, width), the kept
-    patches after the last block; kept: int64 (B, T), their numbers in the patch grid (C order over i, j, k);
-    real: bool (B, T), False where a token only fills the row up."""
+    patches after the last block; patch_logits: (B, T, 4), no infarct or one of a class in each; kept: int64 (B, T),
+    their numbers in the patch grid (C order over i, j, k); real: bool (B, T), False where a token only fills up."""
 
     embedding: torch.Tensor
     logits: torch.Tensor
     tokens: torch.Tensor
+    patch_logits: torch.Tensor
     kept: torch.Tensor
     real: torch.Tensor
 
@@ -77,18 +85,12 @@ class ViT(nn.Module):
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embedding = PatchEmbeddingBlock(
-            in_channels=config.channels + 1,
-            img_size=config.image_shape,
-            patch_size=config.patch_shape,
-            hidden_size=config.width,
-            num_heads=config.heads,
-            proj_type="perceptron",
-            pos_embed_type="none",  # MONAI's own sines call meshgrid in a deprecated way
-            spatial_dims=3,
+        voxels = (config.channels + 1) * 8
+        self.cell = nn.Sequential(
+            nn.Linear(voxels, 2 * config.cell_width), nn.GELU(), nn.Linear(2 * config.cell_width, config.cell_width)
         )
-        positions = _sine_positions(config.grid, config.width)[None]  # (1, P, width)
-        self.patch_embedding.position_embeddings = nn.Parameter(positions, requires_grad=False)
+        self.patch = nn.Sequential(nn.GELU(), nn.Linear(config.cells * config.cell_width, config.width))
+        self.register_buffer("positions", _sine_positions(config.grid, config.width), persistent=False)  # (P, width)
         self.blocks = nn.ModuleList(
             TransformerBlock(
                 hidden_size=config.width,
@@ -100,6 +102,10 @@ class ViT(nn.Module):
             for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width)
+        self.infarct = nn.Linear(config.width, CLASSES)
+        # Half of the heads begin by looking where the infarct is, the others anywhere.
+        attentive = torch.arange(config.pooling_heads) < config.pooling_heads / 2
+        self.pooling_attention = nn.Parameter(attentive.float())
         self.pooling_score = nn.Linear(config.width, config.pooling_heads)
         self.pooling_value = nn.Linear(config.width, config.width)
         self.embedding_norm = nn.LayerNorm(config.width)
@@ -107,30 +113,39 @@ class ViT(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Encoded:
         """x: float (B, 2, 96, 112, 48), preprocess.NetworkInput.array; exactly 0 outside the brain."""
-        x = _centred_channels(x)  # (B, 3, 96, 112, 48)
-        cut, embed = self.patch_embedding.patch_embeddings  # Rearrange, Linear
-        patches = cut(x)  # (B, P, voxels of a patch x 3)
+        patches = self._cut(_centred_channels(x))  # (B, P, cells, voxels of a cell x 3)
         kept, real = _patches_with_brain(patches)  # (B, T) each
-        patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))  # (B, T, ...)
-        tokens = embed(patches) + self.patch_embedding.position_embeddings[0][kept]  # (B, T, width)
+        rows = torch.arange(len(x), device=x.device)[:, None]
+        cells = self.cell(patches[rows, kept])  # (B, T, cells, cell_width)
+        positions = self.get_buffer("positions")
+        tokens = self.patch(cells.flatten(2)) + positions[kept]  # (B, T, width)
         attend = real[:, None, None, :]  # (B, 1, 1, T): True where a token may be looked at
         for block in self.blocks:
             tokens = block(tokens, attn_mask=attend)
         tokens = self.norm(tokens)
-        embedding = self._pool(tokens, real)  # (B, width)
-        return Encoded(embedding, self.head(embedding), tokens, kept, real)
+        patch_logits = self.infarct(tokens).float()  # (B, T, 4)
+        embedding = self._pool(tokens, patch_logits, real)  # (B, width)
+        return Encoded(embedding, self.head(embedding), tokens, patch_logits, kept, real)
 
-    def _pool(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    def _cut(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, 96, 112, 48) -> (B, P, cells, C x 8): patches in C order over i, j, k, cells within them likewise."""
+        (i, j, k), (ci, cj, ck) = self.config.grid, (step // 2 for step in self.config.patch_shape)
+        split = x.reshape(*x.shape[:2], i, ci, 2, j, cj, 2, k, ck, 2)
+        return split.permute(0, 2, 5, 8, 3, 6, 9, 1, 4, 7, 10).flatten(7).flatten(4, 6).flatten(1, 3)
+
+    def _pool(self, tokens: torch.Tensor, patch_logits: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Weighted mean of the tokens, each head with weights of its own: a small infarct is not diluted."""
         heads = self.config.pooling_heads
-        scores = self.pooling_score(tokens).float().masked_fill(~real[..., None], -torch.inf)  # (B, T, heads)
+        evidence = patch_logits[..., 1:].logsumexp(-1) - patch_logits[..., 0]  # (B, T), log odds of an infarct
+        scores = self.pooling_score(tokens).float() + self.pooling_attention * evidence[..., None]  # (B, T, heads)
+        weights = scores.masked_fill(~real[..., None], -torch.inf).softmax(1)
         values = self.pooling_value(tokens).unflatten(-1, (heads, -1))  # (B, T, heads, width / heads)
-        pooled = torch.einsum("bth,bthd->bhd", scores.softmax(1).to(values.dtype), values).flatten(1)
+        pooled = torch.einsum("bth,bthd->bhd", weights.to(values.dtype), values).flatten(1)
         return cast("torch.Tensor", self.embedding_norm(pooled.float()))
 
 
 def _sine_positions(grid: tuple[int, int, int], width: int) -> torch.Tensor:
-    """Fixed positions (P, width) as in MAE (He et al., arXiv 2111.06377), a third of the width for each axis; unlike
+    """Fixed positions (P, width) as in MAE, a third of the width for each axis; unlike
     learned ones they tell neighbours from strangers on the first day. width is divisible by 6."""
     count = width // 6
     frequencies = 10_000.0 ** (-torch.arange(count) / count)
@@ -150,9 +165,9 @@ def _centred_channels(x: torch.Tensor) -> torch.Tensor:
 
 
 def _patches_with_brain(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """kept (B, T), the numbers of the patches (B, P, V) that are not all zero, in order, each row filled up to the
-    longest; real (B, T), False for the filling. An empty volume keeps one patch: no row may attend to nothing."""
-    filled = patches.abs().amax(-1) > 0  # (B, P)
+    """kept (B, T), the numbers of the patches (B, P, cells, V) that are not all zero, in order, each row filled up to
+    the longest; real (B, T), False for the filling. An empty volume keeps one patch: no row may attend to nothing."""
+    filled = patches.abs().amax((-1, -2)) > 0  # (B, P)
     length = max(1, int(filled.sum(1).max()))
     kept = filled.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :length]
     real = filled.gather(1, kept)

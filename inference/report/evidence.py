@@ -27,12 +27,19 @@ class Evidence:
     territory: the one the vote chose.
     sentences: the structured sentences of the cases that have it, the best supported first; never empty.
     agreeing, total: how many of the retrieved cases have that territory, and how many there are.
+    best_similarity: the greatest among the agreeing ones.
     """
 
     territory: Territory
     sentences: tuple[str, ...]
     agreeing: int
     total: int
+    best_similarity: float
+
+    @property
+    def is_weak(self) -> bool:
+        """No territory has more than half of the retrieved cases, or none of them is similar at all."""
+        return 2 * self.agreeing <= self.total or self.best_similarity <= 0.0
 
     @property
     def support(self) -> str:
@@ -65,7 +72,8 @@ def weigh(similar: Sequence[SimilarCase]) -> Evidence:
         # A sentence's own text comes last, so that equal support gives the same order every time.
         key=lambda text: (*(-n for n in _strength(case for case in agreeing if case.finding == text)), text),
     )
-    return Evidence(territory, tuple(sentences), len(agreeing), len(similar))
+    best = max(case.similarity for case in agreeing)
+    return Evidence(territory, tuple(sentences), len(agreeing), len(similar), best)
 
 
 def _strength(cases: Iterable[SimilarCase]) -> tuple[float, float]:

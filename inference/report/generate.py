@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pirtad.inference.errors import ModelMismatch
+from pirtad.inference.errors import ModelMismatch, StudyNotUsable
 from pirtad.inference.findings import NORMAL_FINDING, Territory
 from pirtad.inference.report.evidence import LESION_TERRITORIES, weigh
 from pirtad.inference.report.language_model import LanguageModel
@@ -39,11 +40,20 @@ class Generator:
 
         similar: the retrieved cases; the five most similar are weighed, put in the prompt and attached.
 
-        Raises LanguageModelUnavailable when the model gives no usable answer, ModelMismatch when the case base or
-        the installation is at fault.
+        Raises StudyNotUsable ("weak_evidence") when the cases support no one territory, LanguageModelUnavailable when
+        the model gives no usable answer, ModelMismatch when the case base or the installation is at fault.
         """
         cases = tuple(sorted(similar, key=lambda case: case.similarity, reverse=True)[:PROMPT_CASES])
         evidence = weigh(cases)
+        if evidence.is_weak:
+            found = ", ".join(
+                f"{number} {territory}" for territory, number in Counter(c.territory for c in cases).items()
+            )
+            raise StudyNotUsable(
+                "weak_evidence",
+                f"the similar cases disagree ({found}): no reliable draft can be given",
+                "Read the study without a draft; a case base with more cases like it may help.",
+            )
         allowed = allowed_answers(registry, evidence)
         messages = chat_messages(registry, cases)
         answer = self._language_model.complete(messages, allowed.json_schema(), allowed.max_tokens, self._timeout_s)

@@ -62,9 +62,9 @@ class AllowedAnswers:
 
     @property
     def max_tokens(self) -> int:
-        """No tokeniser needs more tokens than the longest answer has bytes."""
+        """No tokeniser needs more tokens than the longest answer has bytes (with \\u escapes, where it uses them)."""
         return _LAYOUT_BYTES + sum(
-            len(json.dumps(section)) + max(len(json.dumps(text, ensure_ascii=False).encode()) for text in texts)
+            len(json.dumps(section)) + max(len(json.dumps(text)) for text in texts)
             for section, texts in self.options.items()
         )
 

@@ -37,9 +37,9 @@ def vary(case: BrainVoxels, rng: np.random.Generator) -> BrainVoxels:
     kept = ((place >= 0) & (place < np.asarray(SHAPE, dtype=np.int16))).all(axis=1)
     count = len(place)
     dwi = np.float32(rng.uniform(0.9, 1.1)) * case.dwi ** np.float32(rng.uniform(0.8, 1.25))
-    dwi += np.float32(rng.uniform(0.0, 0.07)) * rng.standard_normal(count, dtype=np.float32)
+    dwi += np.float32(rng.uniform(0.0, 0.04)) * rng.standard_normal(count, dtype=np.float32)
     adc = np.float32(rng.uniform(0.92, 1.08)) * case.adc
-    adc += np.float32(rng.uniform(0.0, 0.07)) * rng.standard_normal(count, dtype=np.float32)
+    adc += np.float32(rng.uniform(0.0, 0.04)) * rng.standard_normal(count, dtype=np.float32)
     return BrainVoxels(
         place=place[kept],
         dwi=dwi.clip(1e-3, DWI_CEILING)[kept],

@@ -82,7 +82,6 @@ class TrainingHeads(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.infarct = nn.Linear(config.width, CLASSES)
         self.anatomy = nn.Linear(config.width, CLASSES)
         self.infarct_type = nn.Linear(config.width, len(_TYPES))
         self.signal = nn.Linear(config.width, len(_SIGNALS))
@@ -94,7 +93,7 @@ class TrainingHeads(nn.Module):
         weight = encoded.real * (1 + (_WEIGHT_OF_INFARCT - 1) * (1 - infarct[..., 0]))
         parts = {
             "class": functional.cross_entropy(encoded.logits.float(), batch.territory, label_smoothing=_SMOOTHING),
-            "patch": _soft_cross_entropy(self.infarct(encoded.tokens), infarct, weight),
+            "patch": _soft_cross_entropy(encoded.patch_logits, infarct, weight),
             "anatomy": _soft_cross_entropy(self.anatomy(encoded.tokens), anatomy, encoded.real.float()),
             "type": functional.cross_entropy(self.infarct_type(encoded.embedding).float(), batch.infarct_type),
             "signal": functional.cross_entropy(self.signal(encoded.embedding).float(), batch.signal),

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from pirtad.daemon.cli.main import app
 from pirtad.worker.contract import StudyState
 from pirtad.worker.ledger import views
+from pirtad.worker.ledger.database import open_ledger
 
 NASTY = "[red]not markup[/red] [/] \x1b[31m"
 
@@ -75,7 +76,14 @@ def test_status_as_json_is_what_the_api_gives(filled: Path) -> None:
 
 
 def test_status_of_nothing(data_dir: Path) -> None:
+    open_ledger(f"sqlite:///{data_dir / 'ledger.sqlite'}").close()
     assert "no study yet" in pirtad("status").stdout
+
+
+def test_a_question_makes_no_ledger(data_dir: Path) -> None:
+    result = pirtad("status")
+    assert (result.exit_code, "no ledger at" in result.stderr) == (4, True)
+    assert not (data_dir / "ledger.sqlite").exists()
 
 
 def test_show_tells_everything_about_a_study(filled: Path) -> None:
@@ -111,7 +119,7 @@ def test_retry_and_cancel_do_it_once(filled: Path) -> None:
     assert pirtad("cancel", failed).exit_code == 4
 
 
-def test_an_unknown_study_ends_with_4(data_dir: Path) -> None:
+def test_an_unknown_study_ends_with_4(filled: Path) -> None:
     for command in ("show", "retry", "cancel"):
         result = pirtad(command, "1.2.3")
         assert result.exit_code == 4

@@ -231,6 +231,6 @@ def test_a_ledger_that_fails_is_said_and_not_raised(web: TestClient, ledger: Dat
     assert web.get("/healthz").status_code == 200
 
 
-def test_a_page_on_loopback_answers_to_its_own_names_alone(client: TestClient) -> None:
-    assert client.get("/", headers={"Host": "rebound.example"}).status_code == 400
-    assert client.get("/", headers={"Host": "localhost:8042"}).status_code == 200
+def test_a_page_on_loopback_answers_to_its_own_names_alone(web: TestClient) -> None:
+    assert web.get("/", headers={"Host": "rebound.example"}).status_code == 400
+    assert web.get("/", headers={"Host": "localhost:8042"}).status_code == 200

@@ -54,14 +54,17 @@ def test_sex(code: str, sex: str | None) -> None:
 def test_the_reason_of_the_request_comes_first() -> None:
     request = header(ReasonForTheRequestedProcedure="Sudden left weakness")
     made = header(RequestAttributesSequence=[request], AdmittingDiagnosesDescription=["Stroke", "Diabetes"])
-    assert registry_of(made).presentation == "Sudden left weakness"
+    assert registry_of(made).presentation == "stated reason for examination: Sudden left weakness"
     del made.RequestAttributesSequence
-    assert registry_of(made).presentation == "Stroke; Diabetes"
+    assert registry_of(made).presentation == "stated admitting diagnosis: Stroke; Diabetes"
 
 
 def test_a_coded_reason() -> None:
     code = header(CodeValue="1", CodingSchemeDesignator="99X", CodeMeaning="Aphasia")
-    assert registry_of(header(ReasonForRequestedProcedureCodeSequence=[code])).presentation == "Aphasia"
+    assert (
+        registry_of(header(ReasonForRequestedProcedureCodeSequence=[code])).presentation
+        == "stated reason for examination: Aphasia"
+    )
 
 
 def test_a_procedure_is_no_presentation() -> None:

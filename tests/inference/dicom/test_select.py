@@ -359,3 +359,18 @@ def test_layouts_that_are_not_read(study, attributes: dict[str, object]) -> None
 def test_a_second_t2_changes_nothing(study) -> None:
     study.add("t2b", ExtraSeries(study.dwi, replace(T2, number=9)))
     assert chosen(study) == ("sB1000", "dADC")
+
+
+@pytest.mark.parametrize("part", ["PELVIS", "UPPER ABDOMEN", "prostate"])
+def test_diffusion_of_another_body_part(study, part: str) -> None:
+    study.put("dwi", BodyPartExamined=part)
+    study.put("adc", BodyPartExamined=part)
+    error = refusal(study)
+    assert error.code == "not_brain"
+    assert part.upper() in error.reason
+
+
+@pytest.mark.parametrize("part", ["BRAIN", "HEAD", "TSPINE", "CSPINE", "NECK", ""])
+def test_body_parts_that_real_brain_studies_state(study, part: str) -> None:
+    study.put("dwi", BodyPartExamined=part)
+    assert chosen(study) == ("sB1000", "dADC")

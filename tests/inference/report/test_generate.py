@@ -4,10 +4,10 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch
+from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch, StudyNotUsable
 from pirtad.inference.findings import NORMAL_FINDING, Territory
 from pirtad.inference.report import generate as generate_module
 from pirtad.inference.report.evidence import TERRITORY_OF_SENTENCE, Evidence, weigh
@@ -112,7 +112,7 @@ def test_no_case_no_report_and_no_question_to_the_model(registry):
 )
 def test_the_last_look_catches_evidence_that_contradicts_itself(monkeypatch, registry, case, claimed, sentence_of):
     # Given a defect that lets a sentence of one territory pass as evidence for another
-    wrong = Evidence(claimed, (case(sentence_of).finding,), 1, 1)
+    wrong = Evidence(claimed, (case(sentence_of).finding,), 1, 1, 0.8)
     monkeypatch.setattr(generate_module, "weigh", lambda similar: wrong)
     # Then there is no report
     with pytest.raises(ModelMismatch) as caught:
@@ -120,10 +120,27 @@ def test_the_last_look_catches_evidence_that_contradicts_itself(monkeypatch, reg
     assert caught.value.code == "report_contradicts_evidence"
 
 
+@pytest.mark.parametrize(
+    "cases",
+    [
+        [(Territory.NORMAL, 0.95), (Territory.ANTERIOR, 0.9), (Territory.ANTERIOR, 0.89), (Territory.NORMAL, 0.8),
+         (Territory.POSTERIOR, 0.7)],
+        [(Territory.ANTERIOR, -0.1), (Territory.ANTERIOR, -0.2), (Territory.ANTERIOR, -0.3)],
+    ],
+    ids=["no majority", "nothing similar"],
+)  # fmt: skip
+def test_weak_evidence_gives_no_report(registry, case, cases):
+    similar = [case(territory, similarity) for territory, similarity in cases]
+    with pytest.raises(StudyNotUsable) as caught:
+        Generator(FakeLanguageModel(), SOURCES).generate(registry, similar)
+    assert caught.value.code == "weak_evidence"
+
+
 @given(registries, retrieved, st.data())
 def test_whatever_allowed_answer_is_given_only_the_supported_territory_is_stated(registry, similar, data):
     # Given any registry and any neighbours, and any answer that conforms to the schema
     evidence = weigh(similar)
+    assume(not evidence.is_weak)
     options = allowed_answers(registry, evidence).options
     answer = {section: data.draw(st.sampled_from(texts)) for section, texts in options.items()}
     report = Generator(FakeLanguageModel([json.dumps(answer)]), SOURCES).generate(registry, similar)
@@ -140,7 +157,9 @@ def test_whatever_allowed_answer_is_given_only_the_supported_territory_is_stated
 
 @given(registries, retrieved, st.dictionaries(st.sampled_from((*SECTIONS, "extra")), st.text() | st.none()))
 def test_whatever_other_answer_is_given_there_is_no_report(registry, similar, answer):
-    options = allowed_answers(registry, weigh(similar)).options
+    evidence = weigh(similar)
+    assume(not evidence.is_weak)
+    options = allowed_answers(registry, evidence).options
     conforms = set(answer) == set(options) and all(answer[key] in options[key] for key in options)
     if not conforms:
         with pytest.raises(LanguageModelUnavailable):

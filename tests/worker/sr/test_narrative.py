@@ -257,7 +257,8 @@ def read_from_file(image: Dataset, wrong: dict[str, str]) -> Dataset:
 
 def test_a_multiframe_object_counts_its_frames(compose: Compose, image: Callable[..., Dataset]) -> None:
     document = compose(SourceStudy([image(4, 1, NumberOfFrames=26)], [image(5, 1)]))
-    about = sections(document)["Current Procedure Descriptions"][0][1]
+    caution, about = (line for _, line in sections(document)["Current Procedure Descriptions"][:2])
+    assert caution == "Not for diagnosis."
     assert "series 4, 26 images" in about
     assert "series 5, 1 image)" in about
 
