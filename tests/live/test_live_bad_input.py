@@ -61,9 +61,10 @@ def test_bad_input_is_told_and_the_daemon_goes_on(
         stack.call("send", str(good.directory), destination)
         stack.wait_until([good.study_uid], "reported", 180)
         stack.call("send", str(good.directory), destination)
-        seen = stack.wait_until([CT, NO_ADC, PATIENTS, TRUNCATED], "set_aside", 60)
+        stack.wait_until([CT, NO_ADC, PATIENTS, TRUNCATED], "set_aside", 60)
 
     # Then each has its reason,
+    seen = {row["study_uid"]: row for row in stack.told()["studies"]}
     codes = {uid: seen[uid]["reason_code"] for uid in (CT, NO_ADC, PATIENTS, TRUNCATED)}
     assert codes == {CT: "not_mr", NO_ADC: "no_adc", PATIENTS: "two_patients", TRUNCATED: "truncated_instance"}
     assert all(seen[uid]["reason"] and seen[uid]["hint"] for uid in codes)
@@ -86,6 +87,6 @@ def test_an_association_without_an_image_is_noticed(stack: Stack) -> None:
         association = scu.associate("127.0.0.1", stack.listener_port, ae_title="PIRTAD")
         assert association.is_established
         association.release()
-        notice = live.wait_for(stack.notices, 20, "a notice")[0]
+        notice = live.wait_for(lambda: stack.told()["notices"], 20, "a notice")[0]
     assert notice["kind"] == "empty_association"
     assert "NOBODY" in notice["text"]

@@ -14,11 +14,14 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pirtad.worker.ledger import views
+from pirtad.worker.ledger.database import Database
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_CACHE = ROOT / ".cache" / "models"
@@ -220,12 +223,16 @@ port = {self.web_port}
                     child.send_signal(signal.SIGTERM)
 
     def studies(self) -> dict[str, dict[str, Any]]:
-        """`pirtad status --json`, by study UID."""
-        return {row["study_uid"]: row for row in json.loads(self.call("status", "--json"))["studies"]}
+        """What `pirtad status --json` tells, by study UID; read here, since a command takes a second to start."""
+        database = Database(f"sqlite:///{self.directory / 'data' / 'ledger.sqlite'}")
+        try:
+            return {view.study_uid: asdict(view) for view in views.studies(database)}
+        finally:
+            database.close()
 
-    def notices(self) -> list[dict[str, Any]]:
-        """What `pirtad status --json` tells beside the studies."""
-        return list(json.loads(self.call("status", "--json"))["notices"])
+    def told(self) -> dict[str, Any]:
+        """`pirtad status --json`."""
+        return dict(json.loads(self.call("status", "--json")))
 
     def wait_until(self, study_uids: list[str], state: str, timeout_s: float) -> dict[str, dict[str, Any]]:
         """Wait until every one of these studies is in `state`; returns the status."""
@@ -234,4 +241,4 @@ port = {self.web_port}
             seen = self.studies()
             return seen if all(seen.get(uid, {}).get("state") == state for uid in study_uids) else None
 
-        return wait_for(reached, timeout_s, f"{len(study_uids)} studies to be {state}; log {self.log}", every_s=0.5)
+        return wait_for(reached, timeout_s, f"{len(study_uids)} studies to be {state}; log {self.log}", every_s=0.1)
