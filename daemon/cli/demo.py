@@ -111,13 +111,13 @@ port = {web_port}
 
 def _simulated(directory: Path) -> list[DemoStudy]:
     from pirtad.inference.simulation.dicom_writer import StudyHeader, write_study
-    from pirtad.inference.simulation.study import simulate
+    from pirtad.inference.simulation.study import simulate_clear
     from pirtad.inference.training.seeds import DEMO
 
     seeds = iter(DEMO)
     studies = []
     for number, territory in enumerate((*_LESIONS_THEN_NORMAL, None), start=1):
-        case = simulate(next(seeds), territory or Territory.NORMAL)
+        case = simulate_clear(seeds, territory or Territory.NORMAL)
         header = StudyHeader(
             patient_id=f"DEMO{number}",
             patient_name=f"Demo^Patient {number}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ from pirtad.inference.volume import DiffusionPair, Volume
 SIMULATION_VERSION = "1"
 SMALLEST_LESION_ML = 0.5
 LEAST_SHARE_IN_TERRITORY = 0.8
+# An infarct that no reader would overlook; chosen.
+CLEAR_ML = 5.0
 # Signal of infarct over normal tissue at which a reader would call it strong; chosen, the paper gives no number.
 STRONG_FROM = 1.6
 _CONTRAST = {SignalClass.MILD: (1.25, STRONG_FROM), SignalClass.STRONG: (STRONG_FROM, 2.8)}
@@ -70,6 +73,19 @@ def simulate(seed: int, territory: Territory) -> SimulatedStudy:
         if lesion is None or study.truth.volume_ml >= SMALLEST_LESION_ML:
             return study
     raise RuntimeError(f"seed {seed}: no visible {territory} infarct in {_ATTEMPTS} attempts")
+
+
+def simulate_clear(seeds: Iterator[int], territory: Territory) -> SimulatedStudy:
+    """The first study of these seeds whose infarct measures at least CLEAR_ML, or the first one for NORMAL.
+
+    For demonstrations and for tests of the way a study takes: what the encoder makes of small infarcts is measured
+    elsewhere, over all sizes.
+    """
+    for seed in seeds:
+        study = simulate(seed, territory)
+        if territory is Territory.NORMAL or study.truth.volume_ml >= CLEAR_ML:
+            return study
+    raise RuntimeError(f"no {territory} infarct of {CLEAR_ML} ml among these seeds")
 
 
 def _draw_clear_lesion(atlas: Atlas, territory: Territory, draw: Draw) -> Lesion:

@@ -28,7 +28,7 @@ from support.live import Orthanc, Stack
 
 from pirtad.inference.findings import Territory
 from pirtad.inference.simulation.dicom_writer import StudyHeader, write_study
-from pirtad.inference.simulation.study import simulate
+from pirtad.inference.simulation.study import simulate_clear
 from pirtad.inference.training.seeds import TEST
 from pirtad.inference.volume import Volume
 
@@ -124,8 +124,9 @@ def latency(scratch: Path) -> None:
         servers.enter_context(live.process(command, scratch / "redis.log"))
         for server in (pacs.running(), stack.listener(), *(stack.worker(q) for q in ("prepare", "infer", "deliver"))):
             servers.enter_context(server)
-        for number, seed in enumerate(TEST[: STUDIES + 1]):
-            case = simulate(seed, Territory.ANTERIOR)
+        seeds = iter(TEST)
+        for number in range(STUDIES + 1):
+            case = simulate_clear(seeds, Territory.ANTERIOR)
             header = StudyHeader(f"2.25.55{number}", f"B{number}", "Bench^Patient")
             write_study(scratch / f"study{number}", case.dwi, case.adc_mm2_per_s, header)
             send(scratch / f"study{number}", stack.listener_port, "PIRTAD", nodelay=True)

@@ -11,7 +11,7 @@ from support.live import Orthanc, Stack, WrittenStudy
 
 from pirtad.inference.findings import Territory
 from pirtad.inference.simulation.dicom_writer import StudyHeader, write_study
-from pirtad.inference.simulation.study import simulate
+from pirtad.inference.simulation.study import simulate_clear
 from pirtad.inference.training.seeds import TEST
 
 
@@ -65,7 +65,7 @@ def ten_studies(tmp_path_factory: pytest.TempPathFactory) -> list[WrittenStudy]:
     """Ten simulated studies: two patients' images, five patients' headers each."""
 
     root = tmp_path_factory.mktemp("studies")
-    cases = {territory: simulate(TEST[0], territory) for territory in (Territory.ANTERIOR, Territory.NORMAL)}
+    cases = {territory: simulate_clear(iter(TEST), territory) for territory in (Territory.ANTERIOR, Territory.NORMAL)}
     written = []
     for number in range(10):
         territory = Territory.NORMAL if number % 2 else Territory.ANTERIOR
