@@ -44,9 +44,9 @@ bench: install ## measure; results go to docs/benchmarks.md by hand, with this c
 campaign: install ## the long tests
 	$(BIN)/pytest -m slow
 
-weights: install ## make the shipped encoder and case base again (about an hour on two cores)
-	$(BIN)/pirtad train encoder
-	$(BIN)/pirtad cases build
+weights: install ## train the shipped encoder and build its case base again (hours on two cores)
+	$(BIN)/pirtad train encoder runs/small inference/weights/small --cases 1000 --steps 1000
+	$(BIN)/pirtad cases build inference/weights/small/case_base --simulated 320 --test-cases 160
 
 clean: ## remove what was made here
 	rm -rf $(VENV) .typing .demo .cache build dist *.egg-info

@@ -21,6 +21,7 @@ from typing import cast
 import torch
 from monai.networks.blocks.transformerblock import TransformerBlock
 from torch import nn
+from torch.nn import functional
 
 CLASSES = 4
 
@@ -113,10 +114,9 @@ class ViT(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Encoded:
         """x: float (B, 2, 96, 112, 48), preprocess.NetworkInput.array; exactly 0 outside the brain."""
-        patches = self._cut(_centred_channels(x))  # (B, P, cells, voxels of a cell x 3)
-        kept, real = _patches_with_brain(patches)  # (B, T) each
-        rows = torch.arange(len(x), device=x.device)[:, None]
-        cells = self.cell(patches[rows, kept])  # (B, T, cells, cell_width)
+        kept, real = self._patches_with_brain(x)  # (B, T) each
+        patches = self._take(x, kept)  # (B, T, 2, 8, 8, 6)
+        cells = self.cell(_cells(_centred_channels(patches)))  # (B, T, cells, cell_width)
         positions = self.get_buffer("positions")
         tokens = self.patch(cells.flatten(2)) + positions[kept]  # (B, T, width)
         attend = real[:, None, None, :]  # (B, 1, 1, T): True where a token may be looked at
@@ -127,11 +127,23 @@ class ViT(nn.Module):
         embedding = self._pool(tokens, patch_logits, real)  # (B, width)
         return Encoded(embedding, self.head(embedding), tokens, patch_logits, kept, real)
 
-    def _cut(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, 96, 112, 48) -> (B, P, cells, C x 8): patches in C order over i, j, k, cells within them likewise."""
-        (i, j, k), (ci, cj, ck) = self.config.grid, (step // 2 for step in self.config.patch_shape)
-        split = x.reshape(*x.shape[:2], i, ci, 2, j, cj, 2, k, ck, 2)
-        return split.permute(0, 2, 5, 8, 3, 6, 9, 1, 4, 7, 10).flatten(7).flatten(4, 6).flatten(1, 3)
+    def _patches_with_brain(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """kept (B, T), the numbers of the patches that are not all zero, in order, each row filled up to the longest;
+        real (B, T), False for the filling. An empty volume keeps one patch: no row may attend to nothing."""
+        brain = (x.amax(1, keepdim=True) > 0).to(x.dtype)  # (B, 1, 96, 112, 48)
+        filled = functional.max_pool3d(brain, self.config.patch_shape).flatten(1) > 0  # (B, P)
+        length = max(1, int(filled.sum(1).max()))
+        kept = filled.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :length]
+        real = filled.gather(1, kept)
+        real[:, 0] = True
+        return kept, real
+
+    def _take(self, x: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        """The kept patches (B, T, C, pi, pj, pk) of x (B, C, 96, 112, 48); patches count in C order over i, j, k."""
+        (gi, gj, gk), (pi, pj, pk) = self.config.grid, self.config.patch_shape
+        split = x.reshape(*x.shape[:2], gi, pi, gj, pj, gk, pk).permute(0, 2, 4, 6, 1, 3, 5, 7)
+        rows = torch.arange(len(x), device=x.device)[:, None]
+        return split[rows, kept // (gj * gk), kept // gk % gj, kept % gk]
 
     def _pool(self, tokens: torch.Tensor, patch_logits: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Weighted mean of the tokens, each head with weights of its own: a small infarct is not diluted."""
@@ -155,21 +167,17 @@ def _sine_positions(grid: tuple[int, int, int], width: int) -> torch.Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
-def _centred_channels(x: torch.Tensor) -> torch.Tensor:
-    """(B, 2, ...) -> (B, 3, ...): DWI, ADC and computed DWI, each about 0 in normal brain and exactly 0 outside, so
-    that a patch shows what departs from normal and not how full it is."""
-    dwi, adc = x[:, 0], x[:, 1]  # over the brain's median; in 1e-3 mm2/s
+def _centred_channels(patches: torch.Tensor) -> torch.Tensor:
+    """(B, T, 2, ...) -> (B, T, 3, ...): DWI, ADC and computed DWI, each about 0 in normal brain and exactly 0 outside,
+    so that a patch shows what departs from normal and not how full it is."""
+    dwi, adc = patches[:, :, 0], patches[:, :, 1]  # over the brain's median; in 1e-3 mm2/s
     brain = (dwi > 0) | (adc > 0)
     computed = dwi * torch.exp(-adc)  # about 0.4 in normal brain, over 1 in infarcts
-    return torch.stack([dwi - 1, adc - 1, 2 * computed - 0.8], dim=1) * brain[:, None]
+    return torch.stack([dwi - 1, adc - 1, 2 * computed - 0.8], dim=2) * brain[:, :, None]
 
 
-def _patches_with_brain(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """kept (B, T), the numbers of the patches (B, P, cells, V) that are not all zero, in order, each row filled up to
-    the longest; real (B, T), False for the filling. An empty volume keeps one patch: no row may attend to nothing."""
-    filled = patches.abs().amax((-1, -2)) > 0  # (B, P)
-    length = max(1, int(filled.sum(1).max()))
-    kept = filled.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :length]
-    real = filled.gather(1, kept)
-    real[:, 0] = True
-    return kept, real
+def _cells(patches: torch.Tensor) -> torch.Tensor:
+    """(B, T, C, pi, pj, pk) -> (B, T, cells, C x 8), a cell being 2 x 2 x 2 voxels."""
+    ci, cj, ck = (length // 2 for length in patches.shape[3:])
+    split = patches.reshape(*patches.shape[:3], ci, 2, cj, 2, ck, 2)
+    return split.permute(0, 1, 3, 5, 7, 2, 4, 6, 8).flatten(5).flatten(2, 4)

@@ -87,13 +87,11 @@ class Report:
 
     def caution(self) -> str:
         """What a reader of the similar cases must know."""
-        simulated = sum(case.is_simulated for case in self.similar)
-        told = (
-            f" {simulated} of the {len(self.similar)} similar cases are simulated images, not patients."
-            if simulated
-            else ""
-        )
-        return f"Not for diagnosis.{told}"
+        if all(case.is_simulated for case in self.similar):
+            return "Not for diagnosis. The similar cases are simulated images, not patients."
+        if any(case.is_simulated for case in self.similar):
+            return "Not for diagnosis. Similar cases whose id begins with sim are simulated images, not patients."
+        return "Not for diagnosis."
 
     def to_json(self) -> str:
         """The report as JSON; `from_json` gives it back."""

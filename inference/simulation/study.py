@@ -19,9 +19,13 @@ from pirtad.inference.simulation.tissue import TissueMaps, draw_tissue
 from pirtad.inference.volume import DiffusionPair, Volume
 
 # Raised whenever the same seed would give another study.
-SIMULATION_VERSION = "1"
+SIMULATION_VERSION = "2"
 SMALLEST_LESION_ML = 0.5
 LEAST_SHARE_IN_TERRITORY = 0.8
+# An infarct that can not be seen is in no radiology report: against the median of the rest of its territory its median
+# has to be brighter on DWI and lower on ADC by this much. Chosen; see ADR 0004.
+LEAST_DWI_RATIO = 1.25
+LARGEST_ADC_RATIO = 0.8
 # An infarct that no reader would overlook; chosen.
 CLEAR_ML = 5.0
 # Signal of infarct over normal tissue at which a reader would call it strong; chosen, the paper gives no number.
@@ -63,14 +67,14 @@ class SimulatedStudy:
 def simulate(seed: int, territory: Territory) -> SimulatedStudy:
     """The study of this seed with an infarct in the territory (none for NORMAL). The same seed gives the same study.
 
-    Raises RuntimeError when no infarct of at least SMALLEST_LESION_ML could be placed in the field of view.
+    Raises RuntimeError when no infarct of at least SMALLEST_LESION_ML could be made visible in the field of view.
     """
     atlas = load_atlas()
     draw = Draw(seed)
     for _ in range(_ATTEMPTS):
         lesion = None if territory is Territory.NORMAL else _draw_clear_lesion(atlas, territory, draw)
         study = _scan(atlas, territory, lesion, draw)
-        if lesion is None or study.truth.volume_ml >= SMALLEST_LESION_ML:
+        if lesion is None or _can_be_seen(study):
             return study
     raise RuntimeError(f"seed {seed}: no visible {territory} infarct in {_ATTEMPTS} attempts")
 
@@ -86,6 +90,18 @@ def simulate_clear(seeds: Iterator[int], territory: Territory) -> SimulatedStudy
         if territory is Territory.NORMAL or study.truth.volume_ml >= CLEAR_ML:
             return study
     raise RuntimeError(f"no {territory} infarct of {CLEAR_ML} ml among these seeds")
+
+
+def _can_be_seen(study: SimulatedStudy) -> bool:
+    truth = study.truth
+    rest = (truth.territories == LABEL_OF[truth.territory]) & ~truth.lesion_mask
+    if truth.volume_ml < SMALLEST_LESION_ML or not rest.any():
+        return False
+    dwi, adc = (
+        np.median(volume.array[truth.lesion_mask]) / max(float(np.median(volume.array[rest])), 1e-12)
+        for volume in (study.dwi, study.adc_mm2_per_s)
+    )
+    return bool(dwi >= LEAST_DWI_RATIO and adc <= LARGEST_ADC_RATIO)
 
 
 def _draw_clear_lesion(atlas: Atlas, territory: Territory, draw: Draw) -> Lesion:

@@ -22,7 +22,7 @@ from pirtad.inference.training.voxels import BrainVoxels
 
 _ML_PER_VOXEL = math.prod(SPACING_MM) / 1000
 _SPACING = np.asarray(SPACING_MM, dtype=np.float32)
-_FLUID_ADC = 1.7
+_FLUID_ADC = 1.4
 _ATTEMPTS = 6
 _SHIFT_VOXELS = (4, 4, 2)
 
@@ -100,7 +100,7 @@ def _restrict_diffusion(
     rng: np.random.Generator,
 ) -> BrainVoxels:
     core, margin = grown
-    contrast = rng.uniform(1.25, STRONG_FROM) if rng.random() < 0.4 else rng.uniform(STRONG_FROM, 2.8)
+    contrast = rng.uniform(1.35, STRONG_FROM) if rng.random() < 0.4 else rng.uniform(STRONG_FROM, 2.8)
     strong = contrast >= STRONG_FROM
     infarct_adc = rng.uniform(0.30, 0.60) if strong else rng.uniform(0.45, 0.65)
     weight = np.zeros(len(case.dwi), dtype=np.float32)

@@ -73,8 +73,8 @@ def configure(cache: Path, directory: Path, **changes: object) -> TrainingConfig
         out=directory / "out",
         training_cases=24,
         validation_cases=8,
-        steps=60,
-        batch_size=12,
+        steps=20,
+        batch_size=8,
         learning_rate=3e-3,
         warmup_steps=5,
         bfloat16=False,
@@ -174,7 +174,7 @@ def test_patch_targets_add_up_and_name_the_class() -> None:
 
 def test_training_learns_exports_and_retrieves(cache: Path, tmp_path: Path) -> None:
     # Given a toy task, when a small network is trained on it
-    manifest = train_encoder(configure(cache, tmp_path))
+    manifest = train_encoder(configure(cache, tmp_path, report_every_steps=1))
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert records[-1]["loss"] < 0.8 * records[0]["loss"]
     # Then the product loads the weights, and a case base built with them retrieves better than chance.
