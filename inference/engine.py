@@ -53,4 +53,4 @@ class Engine:
         """Encode, retrieve, generate. Raises LanguageModelUnavailable or ModelMismatch."""
         vector = self._encoder.encode(prepared.network_input.array)
         similar = self._case_base.search(vector, self._k)
-        return self._generator.generate(prepared.registry, similar)
+        return self._generator.generate(prepared.registry, similar, image_notes=prepared.image_notes)

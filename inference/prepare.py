@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydicom import dcmread
+
 from pirtad.inference.dicom.assemble import assemble_pair
-from pirtad.inference.dicom.candidates import BValueLimits
+from pirtad.inference.dicom.candidates import Candidate
 from pirtad.inference.dicom.headers import read_series
 from pirtad.inference.dicom.registry import registry_of
+from pirtad.inference.dicom.rules import SelectionRules
 from pirtad.inference.dicom.select import choose_pair
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepared import Prepared
@@ -21,10 +24,10 @@ from pirtad.inference.preprocess.preprocess import preprocess
 ADULT_YEARS = 18
 
 
-def prepare(paths: Iterable[Path], limits: BValueLimits) -> Prepared:
+def prepare(paths: Iterable[Path], rules: SelectionRules) -> Prepared:
     """Read series, choose and assemble the pair, preprocess it. Raises StudyNotUsable with the reason."""
-    choice = choose_pair(read_series(paths), limits)
-    registry = registry_of(choice.dwi.instances[0].header)
+    choice = choose_pair(read_series(paths), rules)
+    registry = registry_of(dcmread(choice.dwi.frames[0].instance.path, stop_before_pixels=True))
     if registry.age_years is not None and registry.age_years < ADULT_YEARS:
         raise StudyNotUsable("not_adult", "the patient is a minor", "No draft is made for patients under 18 years.")
     pair = assemble_pair(choice)
@@ -32,6 +35,13 @@ def prepare(paths: Iterable[Path], limits: BValueLimits) -> Prepared:
         network_input=preprocess(pair),
         registry=registry,
         b_value_s_per_mm2=pair.b_value_s_per_mm2,
-        dwi_uids=tuple(instance.sop_instance_uid for instance in choice.dwi.instances),
-        adc_uids=tuple(instance.sop_instance_uid for instance in choice.adc.instances),
+        dwi_uids=_instance_uids(choice.dwi),
+        adc_uids=_instance_uids(choice.adc),
+        adc_is_computed=choice.adc.computed,
+        image_notes=choice.remarks,
     )
+
+
+def _instance_uids(candidate: Candidate) -> tuple[str, ...]:
+    """SOP Instance UIDs of the files that a volume is made from, each once."""
+    return tuple(sorted({frame.instance.sop_instance_uid for frame in candidate.frames}))

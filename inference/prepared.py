@@ -18,7 +18,10 @@ _FACTS = "facts.json"
 class Prepared:
     """A study ready for the encoder.
 
-    dwi_uids, adc_uids: SOP Instance UIDs of the images that were used.
+    dwi_uids, adc_uids: SOP Instance UIDs of the images that were used; of a computed map, the images it was computed
+        from. One instance may stand in both.
+    adc_is_computed: whether the ADC map was computed here, and none was taken from the study.
+    image_notes: what a reader of the report must know about the images, a sentence each; no patient data.
     """
 
     network_input: NetworkInput = field(repr=False)
@@ -26,6 +29,8 @@ class Prepared:
     b_value_s_per_mm2: float
     dwi_uids: tuple[str, ...] = ()
     adc_uids: tuple[str, ...] = ()
+    adc_is_computed: bool = False
+    image_notes: tuple[str, ...] = ()
 
     def save(self, directory: Path) -> None:
         """Write into an existing directory; the facts, written last, tell that it is whole."""
@@ -35,6 +40,8 @@ class Prepared:
             "b_value_s_per_mm2": self.b_value_s_per_mm2,
             "dwi_uids": self.dwi_uids,
             "adc_uids": self.adc_uids,
+            "adc_is_computed": self.adc_is_computed,
+            "image_notes": self.image_notes,
         }
         write_whole(directory / _FACTS, json.dumps(facts, ensure_ascii=False).encode())
 
@@ -48,6 +55,9 @@ class Prepared:
             b_value_s_per_mm2=facts["b_value_s_per_mm2"],
             dwi_uids=tuple(facts["dwi_uids"]),
             adc_uids=tuple(facts["adc_uids"]),
+            # Absent where an earlier version prepared the study: it computed nothing and noted nothing.
+            adc_is_computed=facts.get("adc_is_computed", False),
+            image_notes=tuple(facts.get("image_notes", ())),
         )
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +34,7 @@ from pirtad.worker.deliver import Destination, send
 from pirtad.worker.ledger import jobs
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob, PersistedResult
-from pirtad.worker.limits import b_value_limits
+from pirtad.worker.selection import selection_rules
 from pirtad.worker.settings import Settings
 from pirtad.worker.sr.check import serialise
 from pirtad.worker.sr.identity import derive_identity
@@ -77,7 +78,7 @@ class Pipeline:
 
     def prepare(self, job: ClaimedJob) -> None:
         """Read series -> preprocess."""
-        prepared = prepare([self._data_dir / file.path for file in job.files], b_value_limits(self._settings.inference))
+        prepared = prepare([self._data_dir / file.path for file in job.files], selection_rules(self._settings))
         prepared.save(self._work_dir(job))
 
     def infer(self, job: ClaimedJob) -> None:
@@ -122,10 +123,13 @@ class Pipeline:
         if earlier is not None and self._is_whole(earlier):
             return earlier
         by_uid = {file.sop_instance_uid: self._data_dir / file.path for file in job.files}
+        used = dict.fromkeys((*prepared.dwi_uids, *prepared.adc_uids))  # an image may have served for both
+        headers = {uid: dcmread(by_uid[uid], stop_before_pixels=True) for uid in used}
         source = SourceStudy(
-            dwi=[dcmread(by_uid[uid], stop_before_pixels=True) for uid in prepared.dwi_uids],
-            adc=[dcmread(by_uid[uid], stop_before_pixels=True) for uid in prepared.adc_uids],
+            dwi=[headers[uid] for uid in prepared.dwi_uids],
+            adc=[headers[uid] for uid in prepared.adc_uids],
             b_value_s_per_mm2=prepared.b_value_s_per_mm2,
+            adc_is_computed=prepared.adc_is_computed,
         )
         content = serialise(compose_narrative(report, source, identity=identity))  # each holds it against check.py
         path = Path("results") / f"{identity.sop_instance_uid}.dcm"
@@ -142,8 +146,7 @@ class Pipeline:
         inference, model = self._settings.inference, self._settings.language_model
         return {
             "similar_cases": str(inference.similar_cases),
-            "b_value_min_s_per_mm2": str(inference.b_value_min_s_per_mm2),
-            "b_value_max_s_per_mm2": str(inference.b_value_max_s_per_mm2),
+            "series": json.dumps(asdict(selection_rules(self._settings)), sort_keys=True),
             "language_model": f"{model.backend} {model.model}".strip(),
         }
 

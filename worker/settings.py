@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableVariable
+
+from pirtad.worker.series_settings import SeriesSettings
 
 ENVIRONMENT_PREFIX = "PIRTAD_"
 EMBEDDED = "embedded"
@@ -108,15 +112,21 @@ class QueueSettings(_Section):
 
 
 class InferenceSettings(_Section):
-    """Encoder, case base and series choice."""
+    """Encoder, case base and the b values that count as DWI."""
 
     weights_dir: Path | None = Field(None, description="Encoder weights; empty: the small model that ships.")
     case_base_dir: Path | None = Field(None, description="Case base; empty: the simulated one that ships.")
     device: str = Field("cpu", description='torch device: "cpu", "cuda", "cuda:1".')
     threads: int = Field(0, ge=0, description="CPU threads of a worker process; 0: torch decides.")
     similar_cases: int = Field(5, ge=1, le=5, description="Cases retrieved (k; the paper's m is 5).")
-    b_value_min_s_per_mm2: float = Field(800, gt=0, description="Lowest b value taken as DWI.")
-    b_value_max_s_per_mm2: float = Field(1500, gt=0, description="Highest b value taken as DWI.")
+    b_value_min_s_per_mm2: float = Field(800.0, gt=0, description="Lowest b value taken as DWI.")
+    b_value_max_s_per_mm2: float = Field(1500.0, gt=0, description="Highest b value taken as DWI.")
+
+    @model_validator(mode="after")
+    def _b_values_in_order(self) -> InferenceSettings:
+        if self.b_value_min_s_per_mm2 > self.b_value_max_s_per_mm2:
+            raise ValueError("b_value_min_s_per_mm2 is above b_value_max_s_per_mm2: no image could be chosen")
+        return self
 
 
 class LanguageModelSettings(_Section):
@@ -169,6 +179,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     queue: QueueSettings = QueueSettings()
     inference: InferenceSettings = InferenceSettings()
+    series: SeriesSettings = SeriesSettings()
     language_model: LanguageModelSettings = LanguageModelSettings()
     pacs: PacsSettings = PacsSettings()
     web: WebSettings = WebSettings()
@@ -205,17 +216,21 @@ def load_settings(path: Path | None) -> Settings:
         raise SettingsError(
             "\n".join(_explain(path, text, raw, item["loc"], item["msg"]) for item in error.errors())
         ) from error
+    except UnreadableVariable as error:  # a list or table that is not JSON; the text names the section, not the value
+        raise SettingsError(f"{ENVIRONMENT_PREFIX}* (environment): {error}") from error
 
 
 def _explain(path: Path | None, text: str, raw: dict[str, Any], loc: tuple[int | str, ...], message: str) -> str:
     key = ".".join(str(part) for part in loc)
     message = {"Extra inputs are not permitted": "no such setting"}.get(message, message)
+    message = message.removeprefix("Value error, ")
     value: Any = raw
     for part in loc:
         try:
             value = value[part]
         except (KeyError, IndexError, TypeError):
-            environment = ENVIRONMENT_PREFIX + "__".join(str(p).upper() for p in loc)
+            named = takewhile(lambda one: isinstance(one, str), loc)  # a list comes whole, as JSON
+            environment = ENVIRONMENT_PREFIX + "__".join(str(one).upper() for one in named)
             return f"{environment} (environment), {key}: {message}"
     line = _line_of(text, loc)
     return f"{path}:{line}: {key}: {message}" if line else f"{path}: {key}: {message}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pirtad.daemon.cli.nifti import prepare_nifti
 from pirtad.daemon.cli.offline import study_files
-from pirtad.inference.dicom.candidates import BValueLimits
+from pirtad.inference.dicom.rules import SelectionRules
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepare import prepare
 from pirtad.inference.prepared import Prepared
@@ -59,7 +59,7 @@ def read_table(table: Path) -> list[Row]:
     return rows
 
 
-def encode(rows: Sequence[Row], encoder: Encoder, limits: BValueLimits) -> tuple[list[Case], NDArray[np.float32]]:
+def encode(rows: Sequence[Row], encoder: Encoder, rules: SelectionRules) -> tuple[list[Case], NDArray[np.float32]]:
     """The cases and their vectors, float32 (N, D) of unit length, row n belonging to case n.
 
     Raises TableError that names every case that can't be used: a case base with silent gaps would be a worse one.
@@ -67,7 +67,7 @@ def encode(rows: Sequence[Row], encoder: Encoder, limits: BValueLimits) -> tuple
     vectors, problems = [], []
     for number, row in enumerate(rows, start=1):
         try:
-            vectors.append(encoder.encode(_prepared(row, limits).network_input.array))
+            vectors.append(encoder.encode(_prepared(row, rules).network_input.array))
         except StudyNotUsable as error:
             problems.append(f"{row.place}: {row.case.case_id}: {error.reason} [{error.code}]")
         typer.echo(f"\r{number} of {len(rows)} encoded", nl=number == len(rows), err=True)
@@ -90,9 +90,9 @@ def _row(table: Path, line: int, text: str) -> Row:
     return Row(place, case, study, dwi, adc, b_value)
 
 
-def _prepared(row: Row, limits: BValueLimits) -> Prepared:
+def _prepared(row: Row, rules: SelectionRules) -> Prepared:
     if row.study is not None:
-        return prepare(study_files(row.study), limits)
+        return prepare(study_files(row.study), rules)
     if row.dwi is None or row.adc is None:
         raise TableError(f"{row.place}: no images")
     return prepare_nifti(row.dwi, row.adc, row.b_value_s_per_mm2)

@@ -73,7 +73,7 @@ def add(
     """
     from pirtad.daemon.cli.case_table import encode, read_table
     from pirtad.inference.retrieval.case_base import CaseBase
-    from pirtad.worker.limits import b_value_limits
+    from pirtad.worker.selection import selection_rules
 
     settings = settings_of(context)
     directory = settings.inference.case_base_dir
@@ -86,7 +86,7 @@ def add(
         there = {case.case_id for case in base.cases}
         if twice := [row.case.case_id for row in rows if row.case.case_id in there]:
             stop(Exit.NOT_POSSIBLE, f"in the case base already: {', '.join(twice)}")
-        saved = base.add(*encode(rows, encoder, b_value_limits(settings.inference))).save(directory)
+        saved = base.add(*encode(rows, encoder, selection_rules(settings))).save(directory)
     typer.echo(f"{len(saved.cases)} cases in {directory}, sha256 {saved.info().sha256}")
 
 
@@ -103,7 +103,7 @@ def search(
     """Find the cases most similar to one study; no report is written."""
     settings = settings_of(context)
     with _mismatches_told():
-        prepared = prepared_from(settings.inference, directory, dwi, adc, b_value)
+        prepared = prepared_from(settings, directory, dwi, adc, b_value)
         encoder = _encoder(settings)
         vector = encoder.encode(prepared.network_input.array)
         similar = _case_base(settings, encoder).search(vector, k or settings.inference.similar_cases)
@@ -148,10 +148,10 @@ def _mismatches_told() -> Iterator[None]:
 def _build_from_table(settings: Settings, table: Path, directory: Path) -> None:
     from pirtad.daemon.cli.case_table import encode, read_table
     from pirtad.inference.retrieval.case_base import CaseBase
-    from pirtad.worker.limits import b_value_limits
+    from pirtad.worker.selection import selection_rules
 
     encoder = _encoder(settings)
-    cases, vectors = encode(read_table(table), encoder, b_value_limits(settings.inference))
+    cases, vectors = encode(read_table(table), encoder, selection_rules(settings))
     saved = CaseBase.build(cases, vectors, encoder.manifest).save(directory)
     typer.echo(f"{len(saved.cases)} cases in {directory}, sha256 {saved.info().sha256}")
 

@@ -47,6 +47,8 @@ def _key(key: str, setting: FieldInfo) -> Iterator[str]:
     default = setting.get_default(call_default_factory=True)
     if default is None or default is PydanticUndefined:
         yield f"# {key} = {_placeholder(setting)}"
+    elif setting.examples and not default:
+        yield f"# {key} = {_toml(setting.examples[0])}"
     else:
         yield f"{key} = {_toml(default)}"
 
@@ -68,6 +70,8 @@ def _table_model(setting: FieldInfo) -> type[BaseModel] | None:
 
 
 def _placeholder(setting: FieldInfo) -> str:
+    if setting.examples:
+        return _toml(setting.examples[0])
     kind = setting.annotation
     if get_origin(kind) in (Union, UnionType):
         kind = next(one for one in get_args(kind) if one is not type(None))

@@ -1,4 +1,4 @@
-"""DWI and ADC from NIfTI files, for `pirtad predict`, `pirtad cases`. Imported only when they run."""
+"""Volumes from and to NIfTI files, for `pirtad predict`, `cases` and `volume`. Imported only when they run."""
 
 from __future__ import annotations
 
@@ -39,6 +39,16 @@ def read_pair(dwi_path: Path, adc_path: Path, b_value_s_per_mm2: float) -> Diffu
     unit = unit_of(_tissue(dwi, adc), None)
     in_mm2_per_s = (adc.array.astype(np.float64) * unit).astype(np.float32)
     return DiffusionPair(dwi, Volume(in_mm2_per_s, adc.affine), b_value_s_per_mm2)
+
+
+def write_nifti(volume: Volume, path: Path) -> None:
+    """Write a volume as float32 NIfTI-1 with its affine as both sform and qform, scanner coordinates, RAS."""
+    affine = _RAS_TO_LPS @ volume.affine  # the matrix is its own inverse
+    image = nibabel.Nifti1Image(volume.array, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
+    nibabel.save(image, path)
 
 
 def _read(path: Path) -> Volume:

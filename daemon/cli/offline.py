@@ -1,4 +1,4 @@
-"""`pirtad inspect` and `predict`: the pipeline on files, without listener, queue or PACS."""
+"""`pirtad predict`: the pipeline on files, without listener, queue or PACS."""
 
 # ruff: noqa: PLC0415 - the command line imports a command's parts only when it runs
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pirtad.daemon.cli.studies import AsJson
 
 if TYPE_CHECKING:
     from pirtad.inference.prepared import Prepared
-    from pirtad.worker.settings import InferenceSettings
+    from pirtad.worker.settings import Settings
 
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, readable=True, help="Folder with one study.")
@@ -30,38 +30,11 @@ BValue = Annotated[float, typer.Option(min=0, help="b value of the NIfTI DWI in 
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    app.command(epilog="\b\nExample:\n  pirtad inspect ./study")(inspect)
+    """Register the command."""
     app.command(
         epilog="\b\nExamples:\n  pirtad predict ./study --json\n"
         "  pirtad predict --dwi sub-1_dwi.nii.gz --adc sub-1_adc.nii.gz"
     )(predict)
-
-
-def inspect(context: typer.Context, directory: Folder, as_json: AsJson = False) -> None:
-    """Show which series of a study would be taken as DWI and ADC, and why the others would not.
-
-    Exit 1 if the study can't be used.
-    """
-    from rich.console import Console
-
-    from pirtad.daemon.cli import tables
-    from pirtad.inference.dicom.headers import read_series
-    from pirtad.inference.dicom.select import inspect_series
-    from pirtad.inference.errors import StudyNotUsable
-    from pirtad.worker.limits import b_value_limits
-
-    settings = settings_of(context)
-    try:
-        found = inspect_series(read_series(study_files(directory)), b_value_limits(settings.inference)).to_dict()
-    except StudyNotUsable as error:
-        refused = {"code": error.code, "reason": error.reason, "hint": error.hint}
-        found = {"chosen": {"dwi": None, "adc": None}, "series": [], "refused": refused}
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        Console().print(tables.inspection(found))
-    raise typer.Exit(Exit.FAILED if found["refused"] else Exit.OK)
 
 
 def predict(
@@ -81,7 +54,7 @@ def predict(
 
     settings = settings_of(context)
     try:
-        prepared = prepared_from(settings.inference, directory, dwi, adc, b_value)
+        prepared = prepared_from(settings, directory, dwi, adc, b_value)
         report = load_engine(settings).draft(prepared)
     except StudyNotUsable as error:
         _refuse(error, as_json, Exit.FAILED)
@@ -103,14 +76,14 @@ def predict(
 
 
 def prepared_from(
-    settings: InferenceSettings, directory: Path | None, dwi: Path | None, adc: Path | None, b_value_s_per_mm2: float
+    settings: Settings, directory: Path | None, dwi: Path | None, adc: Path | None, b_value_s_per_mm2: float
 ) -> Prepared:
     """Either the folder's study or the two NIfTI files, ready for the encoder; StudyNotUsable with the reason."""
     if directory is not None and dwi is None and adc is None:
         from pirtad.inference.prepare import prepare
-        from pirtad.worker.limits import b_value_limits
+        from pirtad.worker.selection import selection_rules
 
-        return prepare(study_files(directory), b_value_limits(settings))
+        return prepare(study_files(directory), selection_rules(settings))
     if directory is not None or dwi is None or adc is None:
         raise typer.BadParameter("give either DIR, or --dwi and --adc")
     from pirtad.daemon.cli.nifti import prepare_nifti

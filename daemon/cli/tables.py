@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -13,6 +13,9 @@ from pirtad.daemon.cli.common import printable
 from pirtad.daemon.web.snapshot import Snapshot
 from pirtad.daemon.web.words import age, local_time, spaced, why
 from pirtad.worker.ledger.views import StudyDetail
+
+if TYPE_CHECKING:
+    from pirtad.inference.dicom.inspection import Inspection, SeriesRow
 
 _STATE_STYLES = {
     "receiving": "cyan",
@@ -98,30 +101,48 @@ def detail(found: StudyDetail, now: float) -> Group:
     return Group(*parts)
 
 
-def inspection(found: dict[str, Any]) -> Group:
-    """The series of a folder and what they were taken for (`Inspection.to_dict`)."""
+def inspection(found: Inspection) -> Group:
+    """The series of a folder, what they were taken for, and what would be made of them."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("series", "description", "modality", "kind", "b", "images", "taken as"):
+    for heading in ("nr", "description", "kind", "b", "slices", "voxel mm", "taken as"):
         table.add_column(heading, overflow="fold")
-    table.add_column("why not", overflow="fold", ratio=1)
-    for row in found["series"]:
+    table.add_column("why, or why not", overflow="fold", ratio=1)
+    for row in found.series:
         table.add_row(
-            _text(row["series_uid"]),
-            _text(row["description"]),
-            _text(row["modality"]),
-            row["kind"],
-            " ".join(f"{value:g}" for value in row["b_values"]),
-            str(row["n_images"]),
-            " and ".join(row["chosen_as"]).upper(),
-            _text(row["rejected_because"] or ""),
+            f"{row.series_number:g}",
+            _text(row.description),
+            " ".join(row.kinds) or row.modality,
+            " ".join(f"{value:.4g}" for value in row.b_values),
+            _slices(row),
+            "" if row.spacing_mm is None else " ".join(f"{mm:.3g}" for mm in row.spacing_mm),
+            " and ".join(row.chosen_as).upper(),
+            _text(row.rejected_because or "; ".join(row.because)),
         )
-    refused = found["refused"]
-    verdict = Text("\nusable", style="green")
-    if refused is not None:
-        verdict = _text(
-            f"\nnot usable: {refused['reason']} [{refused['code']}] {refused['hint']}".rstrip(), style="red"
-        )
-    return Group(table, verdict)
+    return Group(table, *_verdict(found))
+
+
+def _slices(row: SeriesRow) -> str:
+    """E.g. '25 x 13 volumes'; the number of images where they make no stack."""
+    if row.spacing_mm is None or row.shape is None:
+        return f"{row.n_images} images"
+    volumes = row.n_images // row.shape[2]
+    return str(row.shape[2]) if volumes == 1 else f"{row.shape[2]} x {volumes} volumes"
+
+
+def _verdict(found: Inspection) -> list[RenderableType]:
+    if found.refused is not None:
+        refused = found.refused
+        return [_text(f"\nnot usable: {refused.reason} [{refused.code}] {refused.hint}".rstrip(), style="red")]
+    lines: list[RenderableType] = [Text()]
+    for name, row in (("DWI", found.dwi), ("ADC", found.adc)):
+        if row is not None:
+            shape, spacing = " x ".join(map(str, row.shape)), " x ".join(f"{mm:.3g}" for mm in row.spacing_mm)
+            b = "" if row.b_value is None else f", b {row.b_value:g} s/mm2"
+            lines.append(_text(f"{name}: {row.how}{b}; {shape} voxels of {spacing} mm; unit {row.unit}"))
+    terms = ", ".join(f"{name.replace('_', ' ')} {value:.1f}" for name, value in found.score if value)
+    lines.append(_text(f"score {sum(value for _, value in found.score):.1f}: {terms}"))
+    lines += [_text(remark, style="yellow") for remark in found.remarks]
+    return [*lines, Text("usable", style="green")]
 
 
 def _text(value: str, style: str = "") -> Text:

@@ -10,9 +10,7 @@ import re
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
 
-from pirtad.inference.dicom.attributes import items, number, text
 from pirtad.inference.errors import StudyNotUsable
 
 UNITS_MM2_PER_S = (1e-6, 1e-3, 1.0)
@@ -27,37 +25,6 @@ _UNIT = re.compile(
     r"^[*x×]?(?:(?:10[*^]?|1\.?0*[eE])(?P<power>-\d+)[.*·]?)?"
     r"(?P<length>mm|[u\u00b5\u03bc]m)\^?[2²]/s(?:ec)?$"  # micro sign or Greek mu
 )
-
-
-def stated_mapping(header: Dataset) -> tuple[float, float, float | None]:
-    """How one image's stored values become diffusivity: slope, intercept, and the unit stated in mm2/s or None.
-
-    A Real World Value Mapping (PS3.3 C.7.6.16.2.11) in a diffusivity unit wins over RescaleSlope; the unit next to the
-    rescale is looked for in RescaleType (0028,1054) and Units (0054,1001).
-    """
-    for item in items(header, "RealWorldValueMappingSequence"):
-        slope, intercept = number(item, "RealWorldValueSlope"), number(item, "RealWorldValueIntercept")
-        units = [parse_unit(text(code, "CodeValue")) for code in items(item, "MeasurementUnitsCodeSequence")]
-        if slope and intercept is not None and units and units[0] is not None:
-            return slope, intercept, units[0]
-    stated = parse_unit(text(header, "RescaleType")) or parse_unit(text(header, "Units"))
-    return *rescale_of(header), stated
-
-
-def rescale_of(header: Dataset) -> tuple[float, float]:
-    """RescaleSlope and RescaleIntercept (PS3.3 C.11.1.1.2); 1 and 0 where absent.
-
-    Raises:
-        StudyNotUsable: "broken_rescale" for a slope of zero or less, or one of the two without a value.
-    """
-    if "RescaleSlope" not in header and "RescaleIntercept" not in header:
-        return 1.0, 0.0
-    slope = number(header, "RescaleSlope")
-    intercept = number(header, "RescaleIntercept") if "RescaleIntercept" in header else 0.0
-    if slope is None or slope <= 0 or intercept is None:
-        uid = text(header, "SOPInstanceUID")
-        raise StudyNotUsable("broken_rescale", f"instance {uid} has an unusable RescaleSlope or RescaleIntercept")
-    return slope, intercept
 
 
 def parse_unit(stated: str) -> float | None:

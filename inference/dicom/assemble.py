@@ -1,21 +1,24 @@
-"""The chosen series as volumes."""
+"""The chosen frames as volumes: the only place where a choice touches pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from pirtad.inference.dicom.adc_unit import rescale_of, stated_mapping, unit_of
-from pirtad.inference.dicom.geometry import SliceStack, stack_of
-from pirtad.inference.dicom.headers import Instance
-from pirtad.inference.dicom.pairing import mismatch
-from pirtad.inference.dicom.pixels import stored_values
+from pirtad.inference.dicom.adc_unit import unit_of
+from pirtad.inference.dicom.computed import adc_fit, arithmetic_mean, geometric_mean
+from pirtad.inference.dicom.layers import Layers
+from pirtad.inference.dicom.overlap import mismatch, same_grid
+from pirtad.inference.dicom.recipes import AdcFit, AsSent, GeometricMean, Level
 from pirtad.inference.dicom.select import Choice
+from pirtad.inference.dicom.volumes import adc_volume_of, volume_of
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.volume import DiffusionPair, Volume
+
+IN_MM2_PER_S = 1.0
 
 
 def assemble_pair(choice: Choice) -> DiffusionPair:
@@ -28,51 +31,57 @@ def assemble_pair(choice: Choice) -> DiffusionPair:
         StudyNotUsable: "broken_geometry", "pair_mismatch", "truncated_instance", "undecodable_instance",
             "changed_instance", "broken_rescale", "adc_unit", "blank_image".
     """
-    dwi_stack = stack_of([instance.header for instance in choice.dwi.instances])
-    adc_stack = stack_of([instance.header for instance in choice.adc.instances])
-    why_not = mismatch(dwi_stack, adc_stack)
+    why_not = mismatch(choice.dwi.stack, choice.adc.stack)
     if why_not:
         raise StudyNotUsable("pair_mismatch", f"DWI and ADC do not belong together: {why_not}")
-
-    dwi_maps = [rescale_of(instance.header) for instance in choice.dwi.instances]
-    dwi = _stacked(choice.dwi.instances, dwi_maps, dwi_stack)
-    if np.ptp(dwi) == 0:
+    dwi = dwi_volume(choice)
+    if np.ptp(dwi.array) == 0:
         raise StudyNotUsable("blank_image", "the DWI holds one single value", "Send the series again.")
-
-    stated = [stated_mapping(instance.header) for instance in choice.adc.instances]
-    units = {unit for _, _, unit in stated}
-    if len(units) > 1:
-        raise StudyNotUsable("adc_unit", "the images of the ADC map state different units")
-    adc = _stacked(choice.adc.instances, [(slope, intercept) for slope, intercept, _ in stated], adc_stack)
-    adc *= unit_of(_tissue(adc, adc_stack, dwi, dwi_stack), units.pop())
-    return DiffusionPair(_volume(dwi, dwi_stack), _volume(adc, adc_stack), choice.b_value_s_per_mm2)
+    return DiffusionPair(dwi, _adc_volume(choice, dwi), choice.b_value_s_per_mm2)
 
 
-def _stacked(
-    instances: Sequence[Instance], rescale: Sequence[tuple[float, float]], stack: SliceStack
-) -> NDArray[np.float64]:
-    """Rescaled values, float64 (I, J, K); `rescale` holds slope and intercept of each instance."""
-    values = np.empty(stack.shape, dtype=np.float64)
-    for k, at in enumerate(stack.order):
-        slope, intercept = rescale[at]
-        pixels = stored_values(instances[at])
-        if pixels.shape != (stack.shape[1], stack.shape[0]):
-            uid = instances[at].sop_instance_uid
-            raise StudyNotUsable("changed_instance", f"the file of instance {uid} no longer has its header's size")
-        values[:, :, k] = pixels.T * slope + intercept
-    return values
+def dwi_volume(choice: Choice) -> Volume:
+    """The DWI alone, as sent or as the geometric mean of its directions."""
+    recipe = choice.dwi.recipe
+    if isinstance(recipe, GeometricMean):
+        return _made(recipe.layers, geometric_mean(_arrays(recipe.layers)))
+    assert isinstance(recipe, AsSent)  # a DWI is nothing else
+    return volume_of(recipe.frames)
 
 
-def _tissue(
-    adc: NDArray[np.float64], adc_stack: SliceStack, dwi: NDArray[np.float64], dwi_stack: SliceStack
-) -> NDArray[np.float64]:
+def _adc_volume(choice: Choice, dwi: Volume) -> Volume:
+    recipe = choice.adc.recipe
+    stated: float | None
+    if isinstance(recipe, AdcFit):
+        levels = recipe.levels
+        fitted = adc_fit(recipe.b_values_s_per_mm2, [_signal(level) for level in levels])
+        volume, stated = _made(levels[0].layers, fitted), IN_MM2_PER_S
+    else:
+        volume, unit = adc_volume_of(recipe.frames)
+        stated = choice.adc_unit_mm2_per_s or unit
+    on_one_grid = same_grid(choice.dwi.stack, choice.adc.stack)
+    unit_mm2_per_s = unit_of(_tissue(volume.array, dwi.array if on_one_grid else None), stated)
+    return Volume((volume.array * np.float64(unit_mm2_per_s)).astype(np.float32), volume.affine)
+
+
+def _signal(level: Level) -> NDArray[np.float64]:
+    """One b value's signal (I, J, K)."""
+    mean = arithmetic_mean if level.averaged else geometric_mean
+    return mean(_arrays(level.layers))
+
+
+def _arrays(layers: Layers) -> Iterator[NDArray[np.float32]]:
+    return (volume_of(frames).array for frames in layers.volumes())
+
+
+def _made(layers: Layers, values: NDArray[np.float64]) -> Volume:
+    return Volume(np.ascontiguousarray(values, dtype=np.float32), layers.stack.affine)
+
+
+def _tissue(adc: NDArray[np.float32], dwi: NDArray[np.float32] | None) -> NDArray[np.float64]:
     """ADC values (N,) where the DWI is bright (Otsu), which leaves out air and CSF; the whole map on unlike grids."""
-    same_grid = adc_stack.shape == dwi_stack.shape and np.allclose(adc_stack.affine, dwi_stack.affine, atol=0.5)
-    if not same_grid:
-        return adc.ravel()
+    values = adc.astype(np.float64)
+    if dwi is None:
+        return values.ravel()
     bright = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(dwi), 0, 1)) > 0
-    return np.asarray(adc[bright])
-
-
-def _volume(values: NDArray[np.float64], stack: SliceStack) -> Volume:
-    return Volume(np.ascontiguousarray(values, dtype=np.float32), stack.affine)
+    return np.asarray(values[bright])

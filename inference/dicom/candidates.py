@@ -1,36 +1,21 @@
-"""May this series serve as the DWI, or as the ADC map? A candidate, or the reason why not. One series at a time."""
+"""What a series can serve as: DWI or ADC map, as sent or computed; or the reason why not. One series at a time."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
-
-from pirtad.inference.dicom.attributes import numbers, text, texts, whole
-from pirtad.inference.dicom.diffusion import Kind
-from pirtad.inference.dicom.geometry import SliceStack, stack_of
-from pirtad.inference.dicom.headers import Instance, Series
+from pirtad.inference.dicom.frames import Frame, Series
+from pirtad.inference.dicom.geometry import SliceStack
+from pirtad.inference.dicom.kinds import SAME_B_VALUE_S_PER_MM2, b_in_words
+from pirtad.inference.dicom.layers import Layers, layers_of, repeats, split
+from pirtad.inference.dicom.recipes import AdcFit, AsSent, GeometricMean, Recipe, why_no_trace
 from pirtad.inference.errors import StudyNotUsable
-
-SUPPORTED_TRANSFER_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 
 # Chosen; see docs/adr/0002-choosing-dwi-and-adc.md.
 MIN_SLICES = 10
 MIN_COVERAGE_MM = 60.0
-SAME_B_VALUE_S_PER_MM2 = 10.0
-"""b values this close are one b value: scanners report the one they reached, not the one asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class BValueLimits:
-    """Which b values, in s/mm2, may stand in for the b 1000 trace of PIRTA (section 2.1), and which is preferred."""
-
-    minimum: float = 800.0
-    maximum: float = 1500.0
-    near: float = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,112 +30,133 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A series, cut down to the images that would be used, and where they lie. `b_value` is None for an ADC map."""
+    """A volume that could be made from a series. `b_value` is None for an ADC map."""
 
     series: Series
-    stack: SliceStack
+    recipe: Recipe
     b_value_s_per_mm2: float | None = None
 
+    @property
+    def stack(self) -> SliceStack:
+        """Where the volume lies."""
+        return self.recipe.stack
 
-def dwi_candidate(series: Series, limits: BValueLimits) -> Candidate | Rejection:
-    """The images at the b value nearest to the wanted one, trace images where the series tells them apart."""
-    images = [instance for instance in series.instances if instance.diffusion.kind is Kind.DWI]
-    problem = _unsupported(series, images)
-    if problem:
-        return problem
-    stated = {image.diffusion.b_value_s_per_mm2 for image in images} - {None}
-    if not stated:
-        return _reject(series, "b_value_unknown", "diffusion-weighted, but neither header nor name tells one b value")
-    fitting = [b for b in stated if b is not None and limits.minimum <= b <= limits.maximum]
-    if not fitting:
-        found = ", ".join(f"{b:g}" for b in sorted(b for b in stated if b is not None))
-        wanted = f"between {limits.minimum:g} and {limits.maximum:g} s/mm2"
-        return _reject(series, "b_value_out_of_range", f"b {found} s/mm2, none {wanted}")
-    best = min(fitting, key=lambda b: (abs(b - limits.near), b))
-    images = [image for image in images if _near(image, best)]
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The frames it is made from."""
+        return self.recipe.frames
 
-    traces = [image for image in images if image.diffusion.isotropic]
-    unmarked = [image for image in images if image.diffusion.isotropic is None]
-    if not traces and not unmarked:
-        return _reject(series, "not_trace", f"b {best:g} images of single gradient directions, no trace image")
-    chosen = traces or unmarked
-    if not traces and (repeats := _images_per_place(chosen)) > 1:
-        return _reject(
-            series, "not_trace", f"{repeats} images at every slice position, none marked as the trace (b {best:g})"
-        )
-    return _gated(series, chosen, best)
+    @property
+    def computed(self) -> bool:
+        """Whether the scanner sent it, or we make it from others."""
+        return not isinstance(self.recipe, AsSent)
+
+    @property
+    def how(self) -> str:
+        """How the volume is made, in words."""
+        if isinstance(self.recipe, GeometricMean):
+            return f"geometric mean of {self.recipe.layers.depth} directions"
+        if isinstance(self.recipe, AdcFit):
+            b_values = [b_in_words(b) for b in self.recipe.b_values_s_per_mm2]
+            fit = "log-linear fit" if len(b_values) == 2 else "log-linear least squares fit"
+            return f"{fit} to b {', '.join(b_values[:-1])} and {b_values[-1]} s/mm2"
+        return "as sent"
 
 
-def adc_candidate(series: Series) -> Candidate | Rejection:
-    """The ADC images of a series."""
-    images = [instance for instance in series.instances if instance.diffusion.kind is Kind.ADC]
-    return _gated(series, images, None)
+@dataclass(slots=True)
+class Offers:
+    """What one series offers for one role, and why it does not offer more."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
 
 
-def plain_rejection(series: Series) -> Rejection:
-    """The reason for a series that offers neither DWI nor ADC images."""
-    if series.modality != "MR":
-        return _reject(series, "not_mr", f"modality {series.modality or 'not stated'}, not MR")
-    kinds = {instance.diffusion.kind for instance in series.instances}
-    if Kind.EXPONENTIAL_ADC in kinds:
-        return _reject(series, "exponential_adc", "an exponential ADC map: not diffusivity in mm2/s")
-    if Kind.UNCLEAR in kinds:
-        return _reject(series, "unclear", "name and header contradict each other about DWI or ADC map")
-    return _reject(series, "not_diffusion", "no diffusion-weighted images and no ADC map")
+def by_b_value(frames: Iterable[Frame]) -> dict[float, list[Frame]]:
+    """Frames that state a b value, grouped by it, ascending; the group's b value is its most frequent one."""
+    groups: list[list[Frame]] = []
+    stated = [(frame.diffusion.b_value_s_per_mm2, frame) for frame in frames]
+    for b, frame in sorted(((b, frame) for b, frame in stated if b is not None), key=lambda pair: pair[0]):
+        first = groups[-1][0].diffusion.b_value_s_per_mm2 if groups else None
+        if first is None or b - first > SAME_B_VALUE_S_PER_MM2:
+            groups.append([])
+        groups[-1].append(frame)
+    return {_usual_b_value(group): group for group in groups}
 
 
-def _near(image: Instance, b_value: float) -> bool:
-    own = image.diffusion.b_value_s_per_mm2
-    return own is not None and abs(own - b_value) <= SAME_B_VALUE_S_PER_MM2
+def _usual_b_value(frames: Sequence[Frame]) -> float:
+    counts: dict[float, int] = defaultdict(int)
+    for frame in frames:
+        assert frame.diffusion.b_value_s_per_mm2 is not None  # by_b_value keeps those only
+        counts[frame.diffusion.b_value_s_per_mm2] += 1
+    return max(sorted(counts), key=lambda b: counts[b])
 
 
-def _images_per_place(images: Sequence[Instance]) -> int:
-    """How many images the least crowded slice position has; 1 where positions cannot be read."""
-    positions = [numbers(image.header, "ImagePositionPatient", 3) for image in images]
-    if any(position is None for position in positions):
-        return 1
-    places = Counter(tuple(np.round(position, 1)) for position in positions if position is not None)
-    return min(places.values())
+def stacks(series: Series, frames: Sequence[Frame], offers: Offers) -> list[list[Frame]]:
+    """The frames apart by orientation; none where a stray plane shows that the series is not what it should be."""
+    groups = split(frames)
+    strays = min(len(group) for group in groups)
+    if len(groups) > 1 and strays < MIN_SLICES:
+        reason = f"broken geometry: {strays} image(s) differ in orientation, size, spacing or frame of reference"
+        offers.rejections.append(reject(series, "broken_geometry", reason))
+        return []
+    return groups
 
 
-def _gated(series: Series, images: Sequence[Instance], b_value: float | None) -> Candidate | Rejection:
-    problem = _unsupported(series, images)
-    if problem:
-        return problem
+def offer_sent(
+    series: Series, frames: Sequence[Frame], b: float | None, offers: Offers, code: str = "duplicate_slices"
+) -> None:
+    """Offer frames as they were sent: one a slice, or one candidate for each repetition that can be told apart.
+
+    code: of the rejection where several images lie at one place and nothing tells them apart.
+    """
     try:
-        stack = stack_of([image.header for image in images])
+        layers = layers_of(frames)
+        if layers.depth == 1:
+            add(series, AsSent(layers), b, offers)
+            return
+        parts = repeats(frames, len(layers.places))
+        if parts is None:
+            reason = f"{layers.depth} images at every slice position, and nothing tells them apart"
+            offers.rejections.append(reject(series, code, reason))
+            return
+        for part in parts:
+            add(series, AsSent(layers_of(part)), b, offers)
     except StudyNotUsable as error:
-        return _reject(series, error.code, error.reason)
+        offers.rejections.append(reject(series, error.code, error.reason))
+
+
+def traceable(frames: Sequence[Frame]) -> Layers:
+    """Directions as layers whose geometric mean is a trace; StudyNotUsable "not_trace" or "broken_geometry"."""
+    layers = layers_of(frames)
+    for place in layers.places:
+        if why_not := why_no_trace([frame.diffusion.direction for frame in place]):
+            raise StudyNotUsable("not_trace", f"no trace image, and none can be computed: {why_not}")
+    return layers
+
+
+def add(series: Series, recipe: Recipe, b: float | None, offers: Offers) -> None:
+    """Offer a volume, if it is large enough for a brain."""
+    stack = recipe.stack
     if stack.shape[2] < MIN_SLICES or stack.coverage_mm < MIN_COVERAGE_MM:
         covered = f"{stack.shape[2]} slices cover {stack.coverage_mm:.0f} mm"
         wanted = f"at least {MIN_SLICES} slices and {MIN_COVERAGE_MM:.0f} mm are needed"
-        return _reject(series, "too_few_slices", f"{covered}; {wanted}")
-    return Candidate(replace(series, instances=tuple(images)), stack, b_value)
+        offers.rejections.append(reject(series, "too_few_slices", f"{covered}; {wanted}"))
+    else:
+        offers.candidates.append(Candidate(series, recipe, b))
 
 
-def _unsupported(series: Series, images: Sequence[Instance]) -> Rejection | None:
+def unusable(series: Series, frames: Sequence[Frame]) -> Rejection | None:
+    """Why the pixels of these frames must not be used, or None."""
     if series.modality != "MR":
-        return _reject(series, "not_mr", f"modality {series.modality or 'not stated'}, not MR")
-    if series.sop_class_uid != MRImageStorage:
-        return _reject(
-            series, "unsupported_sop_class", f"SOP class {series.sop_class_uid}: only classic MR Image Storage is read"
-        )
-    for image in images:
-        syntax = image.transfer_syntax_uid
-        if syntax not in SUPPORTED_TRANSFER_SYNTAXES:
-            return _reject(
-                series,
-                "unsupported_transfer_syntax",
-                f"transfer syntax {syntax or 'unknown'}: only uncompressed little endian is read",
-            )
-        tokens = {token.upper() for token in texts(image.header, "ImageType")}
-        if tokens & {"MOSAIC", "VFRAME"} or (whole(image.header, "NumberOfFrames") or 1) > 1:
-            return _reject(series, "unsupported_layout", "several slices tiled into one image (mosaic) or frames")
-        samples = whole(image.header, "SamplesPerPixel")
-        if samples not in (None, 1) or text(image.header, "PhotometricInterpretation") not in ("", "MONOCHROME2"):
-            return _reject(series, "unsupported_layout", "pixels are not plain MONOCHROME2 grey values")
+        return reject(series, "not_mr", f"modality {series.modality or 'not stated'}, not MR")
+    for frame in frames:
+        if problem := frame.instance.problem:
+            return reject(series, problem.code, problem.reason)
+        if problem := frame.scaling.problem:
+            return reject(series, problem.code, problem.reason)
     return None
 
 
-def _reject(series: Series, code: str, reason: str) -> Rejection:
+def reject(series: Series, code: str, reason: str) -> Rejection:
+    """A rejection of this series."""
     return Rejection(series.series_uid, series.description, code, reason)

@@ -1,4 +1,4 @@
-"""From the image planes of a series to one affine, or a refusal that says what is wrong with the planes.
+"""From planes to one affine, or a refusal that says what is wrong with them.
 
 PS3.3 C.7.6.2.1.1: the centre of the pixel at column i, row j lies at
     ImagePositionPatient + i * PixelSpacing[1] * IOP[0:3] + j * PixelSpacing[0] * IOP[3:6]      (mm, LPS)
@@ -13,19 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
 
-from pirtad.inference.dicom.attributes import numbers, text, whole
+from pirtad.inference.dicom.frames import Plane
+from pirtad.inference.dicom.planes import COSINE_TOLERANCE
 from pirtad.inference.errors import StudyNotUsable
 
-# All four chosen; see docs/adr/0002-choosing-dwi-and-adc.md.
-COSINE_TOLERANCE = 1e-3
-"""Largest difference of a direction cosine between the slices of one series, and from unit length or a right angle."""
+# All three chosen, and so is COSINE_TOLERANCE, here the largest difference between the slices of one stack; see
+# docs/adr/0002-choosing-dwi-and-adc.md.
 POSITION_TOLERANCE_MM = 0.1
 """Largest distance of a slice from its place on the uniform grid, or that share of the gap below if larger."""
 POSITION_TOLERANCE_OF_GAP = 0.02
 SPACING_TOLERANCE = 1e-3
-"""Largest relative difference of PixelSpacing between the slices of one series."""
+"""Largest relative difference of PixelSpacing between the slices of one stack."""
 
 _RESEND = "Compare the number of images with the archive's and send the series again."
 
@@ -34,7 +33,7 @@ _RESEND = "Compare the number of images with the archive's and send the series a
 class SliceStack:
     """Parallel, evenly spaced slices.
 
-    order: positions in the given sequence of headers, by ascending projection on the slice normal.
+    order: positions in the given sequence of planes, by ascending projection on the slice normal.
     affine: float64 (4, 4); (i, j, k, 1) to mm, LPS, voxel centres; right-handed. shape: (I, J, K).
     """
 
@@ -60,19 +59,20 @@ class SliceStack:
         return bool(abs(self.affine[2, 2]) >= self.spacing_mm[2] * np.cos(np.pi / 4))
 
 
-def stack_of(headers: Sequence[Dataset]) -> SliceStack:
-    """The geometry of one series' image headers, given in any order.
+def stack_of(planes: Sequence[Plane]) -> SliceStack:
+    """The geometry of the planes of one volume, given in any order.
 
     Raises:
-        StudyNotUsable: "broken_geometry" for planes that do not make one evenly spaced stack: an attribute missing,
-            fewer than two slices, orientations or sizes that differ, two slices at one place, uneven gaps.
+        StudyNotUsable: "broken_geometry" for planes that do not make one evenly spaced stack: fewer than two slices,
+            orientations or sizes that differ, two slices at one place, uneven gaps, slices shifted sideways.
     """
-    planes = [_plane(header) for header in headers]
     first = planes[0] if planes else None
     if first is None or len(planes) < 2:
         raise _broken(f"{len(planes)} slice(s): no stack")
     for plane in planes:
-        if plane.size != first.size or not np.allclose(plane.spacing, first.spacing, rtol=SPACING_TOLERANCE, atol=0):
+        if plane.size != first.size or not np.allclose(
+            plane.spacing_mm, first.spacing_mm, rtol=SPACING_TOLERANCE, atol=0
+        ):
             raise _broken("Rows, Columns or PixelSpacing differ between its images")
         if not np.allclose(plane.cosines, first.cosines, rtol=0, atol=COSINE_TOLERANCE):
             raise _broken("ImageOrientationPatient differs between its images")
@@ -86,8 +86,8 @@ def stack_of(headers: Sequence[Dataset]) -> SliceStack:
     gap = _even_gap(projections[order], np.array([planes[at].position for at in order]), normal)
 
     affine = np.eye(4)
-    affine[:3, 0] = row * first.spacing[1]
-    affine[:3, 1] = column * first.spacing[0]
+    affine[:3, 0] = row * first.spacing_mm[1]
+    affine[:3, 1] = column * first.spacing_mm[0]
     affine[:3, 2] = normal * gap
     affine[:3, 3] = planes[order[0]].position
     rows, columns = first.size
@@ -103,33 +103,6 @@ def share_inside(inner: SliceStack, outer: SliceStack) -> float:
     index = np.linalg.solve(outer.affine[:3, :3], (position - outer.affine[:3, 3]).T).T
     inside = np.all((index >= -0.5) & (index <= np.array(outer.shape) - 0.5), axis=1)
     return float(inside.mean())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plane:
-    size: tuple[int, int]
-    spacing: tuple[float, ...]
-    cosines: NDArray[np.float64]
-    position: NDArray[np.float64]
-    frame_of_reference_uid: str
-
-
-def _plane(header: Dataset) -> _Plane:
-    rows, columns = whole(header, "Rows"), whole(header, "Columns")
-    spacing = numbers(header, "PixelSpacing", 2)
-    orientation = numbers(header, "ImageOrientationPatient", 6)
-    position = numbers(header, "ImagePositionPatient", 3)
-    if not rows or not columns or rows < 0 or columns < 0:
-        raise _broken("an image without Rows or Columns")
-    if spacing is None or min(spacing) <= 0:
-        raise _broken("an image without usable PixelSpacing")
-    if orientation is None or position is None:
-        raise _broken("an image without usable ImageOrientationPatient or ImagePositionPatient")
-    cosines = np.array(orientation).reshape(2, 3)
-    lengths = np.linalg.norm(cosines, axis=1)
-    if np.abs(lengths - 1).max() > COSINE_TOLERANCE or abs(cosines[0] @ cosines[1]) > COSINE_TOLERANCE:
-        raise _broken("ImageOrientationPatient is not two perpendicular unit vectors")
-    return _Plane((rows, columns), spacing, cosines, np.array(position), text(header, "FrameOfReferenceUID"))
 
 
 def _even_gap(projections: NDArray[np.float64], positions: NDArray[np.float64], normal: NDArray[np.float64]) -> float:

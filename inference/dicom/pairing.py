@@ -5,118 +5,85 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from pirtad.inference.dicom.attributes import text
-from pirtad.inference.dicom.candidates import SAME_B_VALUE_S_PER_MM2, BValueLimits, Candidate
-from pirtad.inference.dicom.geometry import SliceStack, share_inside
+from pirtad.inference.dicom.candidates import Candidate
 from pirtad.inference.dicom.inspection import Refusal
-
-# Chosen; see docs/adr/0002-choosing-dwi-and-adc.md.
-MIN_SHARED_VOLUME = 0.8
-"""Least share of either stack that must lie inside the other one."""
-SAME_GRID_MM = 0.5
-"""Two stacks whose corner voxels lie this close are on one grid."""
+from pirtad.inference.dicom.kinds import b_in_words
+from pirtad.inference.dicom.overlap import lost_slices, mismatch, same_grid
+from pirtad.inference.dicom.rules import Repeats, SelectionRules
+from pirtad.inference.dicom.scoring import LEVEL, Score, same_acquisition, score, times
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """A DWI and its ADC map; `because` says what decided."""
+    """A DWI and its ADC map, and how well they serve."""
 
     dwi: Candidate
     adc: Candidate
-    because: str
+    score: Score
+
+    @property
+    def because(self) -> str:
+        """What speaks for it, in a line."""
+        plane = "axial" if self.dwi.stack.axial else "not axial"
+        grid = "on one grid" if same_grid(self.dwi.stack, self.adc.stack) else "on different grids"
+        together = ", acquired together" if same_acquisition(self.dwi, self.adc) else ""
+        trace, adc = ("computed" if one.computed else "sent" for one in (self.dwi, self.adc))
+        b = b_in_words(self.dwi.b_value_s_per_mm2 or 0)
+        return f"b {b} s/mm2, {trace} trace, {adc} ADC map, {plane}, {grid}{together}; score {self.score.total:.1f}"
 
 
-def best_pair(dwi: Sequence[Candidate], adc: Sequence[Candidate], limits: BValueLimits) -> Pair | Refusal:
+def best_pair(dwi: Sequence[Candidate], adc: Sequence[Candidate], rules: SelectionRules) -> Pair | Refusal:
     """The one best pair, or why there is none: "pair_mismatch", "ambiguous", "broken_geometry" (a slice is lost)."""
-    matches = [(one, other) for one in dwi for other in adc if mismatch(one.stack, other.stack) is None]
-    if not matches:
+    fitting = [(one, other) for one in dwi for other in adc if mismatch(one.stack, other.stack) is None]
+    if not fitting:
         reasons = {mismatch(one.stack, other.stack) for one in dwi for other in adc} - {None}
         return Refusal(
             "pair_mismatch",
-            f"{len(dwi)} DWI and {len(adc)} ADC series, none belong together: {'; '.join(sorted(map(str, reasons)))}",
+            f"{len(dwi)} DWI and {len(adc)} ADC candidates, none belong together: "
+            f"{'; '.join(sorted(map(str, reasons)))}",
             "Check in `pirtad inspect` whether the ADC map of this acquisition was sent.",
         )
-    ranked = sorted(matches, key=lambda pair: _rank(pair[0], pair[1], limits))
-    best = ranked[0]
-    level = [pair for pair in matches if _rank(pair[0], pair[1], limits) == _rank(best[0], best[1], limits)]
+    pairs = sorted((Pair(one, other, score(one, other, rules)) for one, other in fitting), key=_order)
+    best = pairs[0]
+    level = [pair for pair in pairs if best.score.total - pair.score.total < LEVEL]
     if len(level) > 1:
-        return Refusal(
-            "ambiguous",
-            f"{len(level)} pairs of DWI and ADC fit equally well "
-            f"({len({id(pair[0]) for pair in level})} DWI, {len({id(pair[1]) for pair in level})} ADC series)",
-            "A repeated acquisition? Send the study with only the series to be read.",
-        )
-    lost = _lost_slices(best[0].stack, best[1].stack)
+        if rules.repeats is not Repeats.LAST or not _told_apart(level):
+            return _ambiguous(level)
+        best = max(level, key=_moment)
+    lost = lost_slices(best.dwi.stack, best.adc.stack)
     if lost:
         return Refusal(
             "broken_geometry",
-            f"DWI has {best[0].stack.shape[2]} slices and ADC {best[1].stack.shape[2]} on one grid: "
+            f"DWI has {best.dwi.stack.shape[2]} slices and ADC {best.adc.stack.shape[2]} on one grid: "
             f"{lost} image(s) seem to be missing",
             "Compare the number of images with the archive's and send the study again.",
         )
-    return Pair(*best, f"b {best[0].b_value_s_per_mm2:g} s/mm2, {_in_words(*best)}")
+    return best
 
 
-def mismatch(one: SliceStack, other: SliceStack) -> str | None:
-    """Why two stacks cannot be one patient position, or None. Only a shared frame of reference is registered."""
-    if not one.frame_of_reference_uid or one.frame_of_reference_uid != other.frame_of_reference_uid:
-        return "FrameOfReferenceUID differs or is absent"
-    shared = min(share_inside(one, other), share_inside(other, one))
-    if shared < MIN_SHARED_VOLUME:
-        return f"only {shared:.0%} of the volume is common"
-    return None
+def _order(pair: Pair) -> tuple[float, str, str]:
+    """Best first; UIDs only make the order the same every time."""
+    return -pair.score.total, pair.dwi.series.series_uid, pair.adc.series.series_uid
 
 
-def _rank(dwi: Candidate, adc: Candidate, limits: BValueLimits) -> tuple[float, bool, bool, bool]:
-    """Smaller is better; b values that differ by no more than scanners round are level."""
-    assert dwi.b_value_s_per_mm2 is not None  # dwi_candidate always gives one
-    distance = abs(dwi.b_value_s_per_mm2 - limits.near)
-    return (
-        distance if distance > SAME_B_VALUE_S_PER_MM2 else 0.0,
-        not dwi.stack.axial,
-        not _same_grid(dwi.stack, adc.stack),
-        not _same_acquisition(dwi, adc),
+def _ambiguous(level: Sequence[Pair]) -> Refusal:
+    return Refusal(
+        "ambiguous",
+        f"{len(level)} pairs of DWI and ADC fit equally well "
+        f"({len({id(pair.dwi) for pair in level})} DWI, {len({id(pair.adc) for pair in level})} ADC candidates)",
+        'A repeated acquisition? Send only the series to be read, or set `repeats = "last"` under [series] in '
+        "pirtad.toml, then `pirtad retry`.",
     )
 
 
-def _in_words(dwi: Candidate, adc: Candidate) -> str:
-    plane = "axial" if dwi.stack.axial else "not axial"
-    grid = "DWI and ADC on one grid" if _same_grid(dwi.stack, adc.stack) else "DWI and ADC on different grids"
-    return f"{plane}, {grid}{', acquired together' if _same_acquisition(dwi, adc) else ''}"
+def _moment(pair: Pair) -> tuple[str, str]:
+    return max((moment for _, moment in times(pair.dwi)), default=""), max(
+        (moment for _, moment in times(pair.adc)), default=""
+    )
 
 
-def _same_grid(one: SliceStack, other: SliceStack) -> bool:
-    return one.shape == other.shape and bool(np.allclose(_corners(one), _corners(other), rtol=0, atol=SAME_GRID_MM))
-
-
-def _corners(stack: SliceStack) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    last = np.array(stack.shape) - 1
-    index = np.array([[i, j, k] for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])])
-    return np.asarray(index @ stack.affine[:3, :3].T + stack.affine[:3, 3])
-
-
-def _same_acquisition(dwi: Candidate, adc: Candidate) -> bool:
-    """Whether both carry one AcquisitionTime set: how repeats on one grid are told apart."""
-    one, other = _times(dwi), _times(adc)
-    return bool(one & other)
-
-
-def _times(candidate: Candidate) -> set[tuple[str, str]]:
-    found = set()
-    for instance in candidate.series.instances:
-        header = instance.header
-        moment = text(header, "AcquisitionDateTime") or text(header, "AcquisitionTime")
-        if moment:
-            found.add((text(header, "AcquisitionNumber"), moment))
-    return found
-
-
-def _lost_slices(one: SliceStack, other: SliceStack) -> int:
-    """How many more slices one of two stacks on the same raster has; 0 where the rasters differ by design."""
-    if one.shape[:2] != other.shape[:2] or not np.allclose(one.affine[:3, :3], other.affine[:3, :3], atol=1e-2):
-        return 0
-    offset = np.linalg.solve(one.affine[:3, :3], other.affine[:3, 3] - one.affine[:3, 3])
-    on_raster = np.allclose(offset[:2], 0, atol=0.5) and abs(offset[2] - round(offset[2])) < 0.1
-    return abs(one.shape[2] - other.shape[2]) if on_raster else 0
+def _told_apart(level: Sequence[Pair]) -> bool:
+    """Whether acquisition times say which of the repetitions came last."""
+    moments = [_moment(pair) for pair in level]
+    latest = max(moments)
+    return all(latest) and moments.count(latest) == 1

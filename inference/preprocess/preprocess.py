@@ -14,6 +14,7 @@ from pirtad.inference.preprocess.bias_field import correct_bias_field
 from pirtad.inference.preprocess.brain_mask import brain_mask
 from pirtad.inference.preprocess.grid import SHAPE, centroid_mm, grid_affine, share_inside
 from pirtad.inference.preprocess.network_input import NetworkInput
+from pirtad.inference.preprocess.plausibility import check_plausible
 from pirtad.inference.preprocess.resample import resample, resample_mask
 from pirtad.inference.preprocess.scale import scale_adc, scale_dwi
 from pirtad.inference.volume import DiffusionPair, Volume
@@ -31,7 +32,8 @@ def preprocess(pair: DiffusionPair) -> NetworkInput:
     """The network's input from a diffusion pair.
 
     Raises StudyNotUsable: `no_brain` (nothing brain-like stands out), `brain_out_of_range` (implausible volume, or more
-    than fits the grid), `adc_out_of_range` (the ADC map does not cover the brain, or its values are not in mm2/s).
+    than fits the grid), `adc_out_of_range` (the ADC map does not cover the brain, or its values are not in mm2/s),
+    `adc_implausible`, `dwi_implausible` (they are not what they are called).
     """
     mask = brain_mask(pair.dwi)
     _check_brain(mask, pair.dwi)
@@ -42,6 +44,7 @@ def preprocess(pair: DiffusionPair) -> NetworkInput:
     adc = resample(pair.adc_mm2_per_s, grid, SHAPE)
     inside = resample_mask(mask, pair.dwi.affine, grid, SHAPE)
     _check_adc(adc[inside])
+    check_plausible(dwi, adc, inside)
 
     dwi = correct_bias_field(dwi, inside)
     array = np.stack([scale_dwi(dwi, inside), scale_adc(adc, inside)])

@@ -35,10 +35,13 @@ class Generator:
         self._sources = sources
         self._timeout_s = timeout_s
 
-    def generate(self, registry: Registry, similar: Sequence[SimilarCase]) -> Report:
+    def generate(
+        self, registry: Registry, similar: Sequence[SimilarCase], *, image_notes: Sequence[str] = ()
+    ) -> Report:
         """A report that states what the registry says and the retrieved cases support, and nothing else.
 
         similar: the retrieved cases; the five most similar are weighed, put in the prompt and attached.
+        image_notes: what the reader must know about the images; attached as they are and never put in the prompt.
 
         Raises StudyNotUsable ("weak_evidence") when the cases support no one territory, LanguageModelUnavailable when
         the model gives no usable answer, ModelMismatch when the case base or the installation is at fault.
@@ -69,6 +72,7 @@ class Generator:
             impression=f"{draft.impression} Supported by {evidence.support}.",
             similar=cases,
             provenance=self._provenance(prompt_sha256(messages)),
+            image_notes=tuple(image_notes),
         )
 
     def _provenance(self, prompt_digest: str) -> Provenance:

@@ -58,7 +58,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A draft for a radiologist."""
+    """A draft for a radiologist.
+
+    image_notes: what a reader must know about the images it was drafted from, a sentence each.
+    """
 
     territory: Territory
     clinical_presentation: str
@@ -68,6 +71,7 @@ class Report:
     impression: str
     similar: tuple[SimilarCase, ...]
     provenance: Provenance
+    image_notes: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The report as plain text, its first line the draft mark; the similar cases verbatim as in table 3."""
@@ -75,13 +79,14 @@ class Report:
             f"[{rank}] Similarity Score: {case.similarity:.2f} (case {case.case_id})\n{case.finding}"
             for rank, case in enumerate(self.similar, start=1)
         )
+        images = "\n".join(["Images:", *self.image_notes, "", ""]) if self.image_notes else ""
         return (
             f"{DRAFT_MARK}\n\n"
             f"Clinical Presentation: {self.clinical_presentation} NIHSS: {self.nihss}\n"
             f"Past Medical History: {self.past_medical_history}\n"
             f"Findings: {self.findings}\n"
             f"Impression: {self.impression}\n\n"
-            f"Similar patient reports:\n{cases}\n"
+            f"{images}Similar patient reports:\n{cases}\n"
             f"\n{self.caution()}\n"
         )
 
@@ -99,11 +104,12 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`; a draft of an earlier version, which made no image notes, has none."""
         raw = json.loads(text)
         raw["territory"] = Territory(raw["territory"])
         raw["similar"] = tuple(
             SimilarCase(**{**case, "territory": Territory(case["territory"])}) for case in raw["similar"]
         )
         raw["provenance"] = Provenance(**raw["provenance"])
+        raw["image_notes"] = tuple(raw.get("image_notes", ()))
         return cls(**raw)

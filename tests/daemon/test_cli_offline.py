@@ -23,13 +23,15 @@ ADC_MM2_PER_S = 0.8e-3
 
 
 def head() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """DWI (whole numbers) and ADC (mm2/s) of an ellipsoid of brain, (80, 96, 32)."""
+    """DWI (whole numbers) and ADC (mm2/s) of an ellipsoid of brain around a ventricle, (80, 96, 32)."""
     centred = [np.linspace(-1, 1, size) * 1.25 for size in SHAPE]
     x, y, z = np.meshgrid(*centred, indexing="ij")
     inside = x**2 + y**2 + z**2 < 1
     noise = np.random.default_rng(1).normal(0, 5, SHAPE)
     dwi = np.where(inside, 300 + 40 * np.cos(9 * y), 5) + noise
     adc = np.where(inside, ADC_MM2_PER_S * (1 + 0.1 * np.cos(7 * z)), 0)
+    ventricle = (x / 0.2) ** 2 + (y / 0.4) ** 2 + (z / 0.3) ** 2 < 1
+    dwi, adc = np.where(ventricle, 110 + noise, dwi), np.where(ventricle, 3e-3, adc)
     return np.clip(dwi, 0, None).round().astype(np.float32), adc.astype(np.float32)
 
 
@@ -147,6 +149,45 @@ def test_inspect_of_an_unusable_study_ends_with_1(dicom: Path, tmp_path: Path) -
     unreadable = pirtad("inspect", half, "--json")
     assert unreadable.exit_code == 1
     assert json.loads(unreadable.stdout)["refused"]["code"] == "unreadable_instance"
+
+
+def test_volume_writes_what_would_be_encoded(dicom: Path, tmp_path: Path) -> None:
+    dwi, adc = head()
+    for kind, expected in (("dwi", dwi), ("adc", adc)):
+        result = pirtad("volume", dicom, "--kind", kind, "-o", tmp_path / f"{kind}.nii.gz")
+        assert result.exit_code == 0, result.output
+        assert "80 x 96 x 32 voxels of 2.4 x 2.4 x 4.8 mm" in result.stdout
+        image = nibabel.load(tmp_path / f"{kind}.nii.gz")
+        np.testing.assert_allclose(image.get_fdata(), expected, atol=1e-6)
+        np.testing.assert_allclose(image.affine, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_lps(), atol=1e-4)
+        assert image.header.get_xyzt_units()[0] == "mm"
+
+
+def test_volume_of_any_one_series_by_number_or_uid(dicom: Path, tmp_path: Path) -> None:
+    # Given a study that is refused for want of an ADC map
+    half = tmp_path / "half"
+    dwi, _ = head()
+    write_study(half, Volume(dwi, affine_lps()), None, StudyHeader("1.2.3.5"))
+    out = tmp_path / "one.nii"
+    refused = pirtad("volume", half, "-o", out)
+    assert (refused.exit_code, out.exists()) == (1, False)
+    assert "[no_adc]" in refused.stderr
+
+    # Then its one series can be written all the same
+    (row,) = json.loads(pirtad("inspect", half, "--json").stdout)["series"]
+    for name in (row["series_uid"], f"{row['series_number']:g}"):
+        assert pirtad("volume", half, "--series", name, "--b-value", 1000, "-o", out).exit_code == 0
+        np.testing.assert_array_equal(nibabel.load(out).get_fdata(), dwi)
+    assert "[no_such_series]" in pirtad("volume", half, "--series", "9.9", "-o", out).stderr
+    assert "[no_such_series]" in pirtad("volume", half, "--series", name, "--b-value", 0, "-o", out).stderr
+
+
+def test_volume_refuses_what_makes_no_sense(dicom: Path, tmp_path: Path) -> None:
+    assert pirtad("volume", dicom, "-o", tmp_path / "a.png").exit_code == 2
+    assert pirtad("volume", dicom, "--b-value", 0, "-o", tmp_path / "a.nii").exit_code == 2
+    nowhere = pirtad("volume", dicom, "-o", tmp_path / "none" / "a.nii")
+    assert nowhere.exit_code == 1
+    assert "can't be written" in nowhere.stderr
 
 
 @pytest.mark.parametrize("unit", ["1", "milli", "micro"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 from pydicom import dcmread
 from support import live
 from support.live import Orthanc, Stack
+from support.shared import shared_data
 from support.soop import write_soop_sub3
 
 
@@ -47,3 +49,44 @@ def test_a_real_study_comes_back_as_a_structured_report(stack: Stack, orthanc: O
     shown = json.loads(stack.call("show", study_uid, "--json"))
     assert predicted["text"] == shown["report_text"]
     assert predicted["territory"] == shown["study"]["territory"]
+
+
+def test_raw_acquisitions_of_three_makers_come_back_with_what_was_computed(
+    stack: Stack, orthanc: Orthanc, tmp_path: Path
+) -> None:
+    # Given real brains for which the scanner sent neither trace nor ADC map: mosaic, classic and grid images
+    studies = {}
+    for name in ("siemens_e11_mosaic", "philips_classic", "uih_vframe"):
+        with zipfile.ZipFile(shared_data(f"dicom/{name}.zip")) as archive:
+            # Philips' presentation states and private objects are nothing a PACS would route here
+            images = [one for one in archive.namelist() if not re.search(r"/$|/(PS|XX)_", one)]
+            archive.extractall(tmp_path / name, images)
+        study_uid = str(dcmread(next((tmp_path / name).rglob("*.dcm")), stop_before_pixels=True).StudyInstanceUID)
+        studies[name] = study_uid
+    with stack.listener(), stack.worker():
+        # When DCMTK sends them
+        for name in studies:
+            storescu(stack, tmp_path / name)
+        # Then each comes back as one report
+        stack.wait_until(list(studies.values()), "reported", 180)
+    for name, study_uid in studies.items():
+        (report,) = orthanc.reports(study_uid)
+        path = tmp_path / f"{name}.dcm"
+        path.write_bytes(report)
+        # that says what was computed
+        command = [live.tool("dsrdump"), "+Pl", str(path)]
+        dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert "Trace image computed by pirtad" in dump
+        assert "ADC map computed by pirtad" in dump
+        # and names every image that was used, once
+        evidence = dcmread(path).CurrentRequestedProcedureEvidenceSequence
+        named = [
+            sop.ReferencedSOPInstanceUID
+            for study in evidence
+            for series in study.ReferencedSeriesSequence
+            for sop in series.ReferencedSOPSequence
+        ]
+        assert len(named) == len(set(named)) == len(list((tmp_path / name).rglob("*.dcm")))
+        command = [live.tool("dciodvfy"), "-new", str(path)]
+        verdict = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert [line for line in (verdict.stdout + verdict.stderr).splitlines() if line.startswith("Error")] == []

@@ -62,13 +62,18 @@ def quiet() -> AbstractContextManager[None]:
 class SourceStudy:
     """Headers (datasets without pixels) of the images that the report was drafted from, all of one study.
 
+    dwi, adc: of a computed trace or map, the images it was computed from. An image may stand in both: those of a
+        computed map do, and so does a multi-frame object that holds both.
     b_value_s_per_mm2: the b-value of the chosen DWI; None leaves it out of the report.
-    Raises `NonConformant` for headers that lack their UIDs or contradict each other on study or patient.
+    adc_is_computed: whether the ADC map was computed here, and none was taken from the study.
+    Raises `NonConformant` for headers that lack their UIDs or contradict each other on study or patient, and for a
+    single image that is given as DWI and as a received ADC map at once.
     """
 
     dwi: Sequence[Dataset] = field(repr=False)
     adc: Sequence[Dataset] = field(repr=False)
     b_value_s_per_mm2: float | None = None
+    adc_is_computed: bool = False
 
     def __post_init__(self) -> None:
         if not self.dwi or not self.adc:
@@ -84,6 +89,10 @@ class SourceStudy:
                     raise _other_patient(keyword)
             if _names_differ(self.images()):
                 raise _other_patient("PatientName")
+            if not self.adc_is_computed and any(int(image.get("NumberOfFrames") or 1) == 1 for image in self.shared()):
+                raise NonConformant(
+                    "source-adc", "an image is given as both DWI and ADC map", "report this as a defect"
+                )
 
     @property
     def lead(self) -> Dataset:
@@ -91,8 +100,13 @@ class SourceStudy:
         return self.dwi[0]
 
     def images(self) -> tuple[Dataset, ...]:
-        """All used images, DWI first."""
+        """All used images, DWI first; one that stands in both comes twice."""
         return (*self.dwi, *self.adc)
+
+    def shared(self) -> list[Dataset]:
+        """The images that stand in both."""
+        as_adc = {str(image.SOPInstanceUID) for image in self.adc}
+        return [image for image in self.dwi if str(image.SOPInstanceUID) in as_adc]
 
     def utc_offset(self) -> str | None:
         """TimezoneOffsetFromUTC (PS3.3 C.12.1.1.8), e.g. "+0900", if the source has a valid one."""

@@ -83,11 +83,10 @@ def _similar_cases(similar: Sequence[SimilarCase]) -> list[ContentItem]:
 
 def _about(report: Report, source: SourceStudy) -> list[ContentItem]:
     provenance = report.provenance
-    b_value = source.b_value_s_per_mm2
-    dwi = _series(source.dwi) + ("" if b_value is None else f", b = {b_value:g} s/mm2")
     lines = [
         report.caution(),
-        f"Assessed: diffusion-weighted images ({dwi}) and apparent diffusion coefficient ({_series(source.adc)}).",
+        *report.image_notes,
+        _assessed(source),
         "Not assessed: haemorrhage, vessels, side and size of a lesion, and every other series of the study.",
         f"Drafted by {MANUFACTURER} {provenance.pirtad_version} without human review. "
         f"Image encoder: {provenance.encoder_name}, sha256 {provenance.encoder_sha256}; "
@@ -101,11 +100,38 @@ def _about(report: Report, source: SourceStudy) -> list[ContentItem]:
     return [_text(codes.PROCEDURE_DESCRIPTION, line) for line in lines]
 
 
+def _assessed(source: SourceStudy) -> str:
+    """What the encoder saw, and of which received images; of a multi-frame object it may have seen a part."""
+    b_value = "" if source.b_value_s_per_mm2 is None else f"b = {source.b_value_s_per_mm2:g} s/mm2"
+    dwi = ", ".join(filter(None, (_series(source.dwi), b_value)))
+    if source.adc_is_computed:
+        adc = f"an apparent diffusion coefficient map that {MANUFACTURER} computed from {_series(source.adc)}"
+        return f"Assessed: diffusion-weighted images ({dwi}) and {adc}."
+    if source.shared():
+        weighted = f"diffusion-weighted images ({b_value})" if b_value else "diffusion-weighted images"
+        return f"Assessed: {weighted} and apparent diffusion coefficient, both in {_series(source.images())}."
+    return f"Assessed: diffusion-weighted images ({dwi}) and apparent diffusion coefficient ({_series(source.adc)})."
+
+
 def _series(images: Sequence[Dataset]) -> str:
-    numbers = sorted({int(image.SeriesNumber) for image in images if image.get("SeriesNumber") is not None})
-    images_held = sum(int(image.get("NumberOfFrames") or 1) for image in images)
-    count = f"{images_held} image{'' if images_held == 1 else 's'}"
-    return f"series {', '.join(map(str, numbers))}, {count}" if numbers else count
+    """Series numbers, and how many images; each once, however often it was used."""
+    distinct = {str(image.SOPInstanceUID): image for image in images}.values()
+    numbers = sorted({int(image.SeriesNumber) for image in distinct if image.get("SeriesNumber") is not None})
+    frames = [int(image.get("NumberOfFrames") or 1) for image in distinct]
+    if max(frames) > 1:
+        count = f"{_counted(len(frames), 'object')} of {_counted(sum(frames), 'frame')}"
+    else:
+        count = _counted(len(frames), "image")
+    return f"series {_listed(numbers)}, {count}" if numbers else count
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *others, last = map(str, numbers)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _section(heading: Code, items: Sequence[ContentItem]) -> ContentItem:

@@ -255,11 +255,11 @@ def read_from_file(image: Dataset, wrong: dict[str, str]) -> Dataset:
     return dcmread(BytesIO(buffer.getvalue()), force=True)
 
 
-def test_a_multiframe_object_counts_its_frames(compose: Compose, image: Callable[..., Dataset]) -> None:
+def test_a_multiframe_object_says_what_it_holds(compose: Compose, image: Callable[..., Dataset]) -> None:
     document = compose(SourceStudy([image(4, 1, NumberOfFrames=26)], [image(5, 1)]))
     caution, about = (line for _, line in sections(document)["Current Procedure Descriptions"][:2])
     assert caution == "Not for diagnosis."
-    assert "series 4, 26 images" in about
+    assert "series 4, 1 object of 26 frames" in about
     assert "series 5, 1 image)" in about
 
 

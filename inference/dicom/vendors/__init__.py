@@ -1,0 +1,1 @@
+"""What the vendors' private attributes say about diffusion, one file a vendor."""
