@@ -41,7 +41,7 @@ format: install ## put the sources into their form
 bench: install ## measure; results go to docs/benchmarks.md by hand, with this command
 	$(BIN)/python tests/bench/run.py
 
-campaign: install ## the long tests
+campaign: install ## the long tests, hostile studies among them
 	$(BIN)/pytest -m slow
 
 weights: install ## train the shipped encoder and build its case base again (hours on two cores)

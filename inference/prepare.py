@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydicom import dcmread
-
 from pirtad.inference.dicom.assemble import assemble_pair
 from pirtad.inference.dicom.candidates import Candidate
 from pirtad.inference.dicom.headers import read_series
+from pirtad.inference.dicom.part10 import read_header
 from pirtad.inference.dicom.registry import registry_of
 from pirtad.inference.dicom.rules import SelectionRules
 from pirtad.inference.dicom.select import choose_pair
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepared import Prepared
 from pirtad.inference.preprocess.preprocess import preprocess
+from pirtad.inference.report.report import Registry
 
 # PIRTA section 2.3.1: patients aged 18 years or older.
 ADULT_YEARS = 18
@@ -27,7 +27,8 @@ ADULT_YEARS = 18
 def prepare(paths: Iterable[Path], rules: SelectionRules) -> Prepared:
     """Read series, choose and assemble the pair, preprocess it. Raises StudyNotUsable with the reason."""
     choice = choose_pair(read_series(paths), rules)
-    registry = registry_of(dcmread(choice.dwi.frames[0].instance.path, stop_before_pixels=True))
+    header = read_header(choice.dwi.frames[0].instance.path)
+    registry = registry_of(header.header) if header else Registry()
     if registry.age_years is not None and registry.age_years < ADULT_YEARS:
         raise StudyNotUsable("not_adult", "the patient is a minor", "No draft is made for patients under 18 years.")
     pair = assemble_pair(choice)

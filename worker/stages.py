@@ -90,6 +90,10 @@ def _work(job: ClaimedJob, pipeline: Pipeline, database: Database, settings: Que
             _wait(database, job, settings, told, is_failure=False)
         return None
     except OSError as error:
+        if type(error) is OSError and error.errno is None:
+            # Not the system's: how pydicom says that a nested sequence makes no sense. Waiting would mend nothing.
+            _after_unforeseen(database, job, settings, error)
+            return None
         _wait(database, job, settings, f"storage or network: {os.strerror(error.errno or 0)}", is_failure=False)
         return None
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a stage raises, the study must not be lost

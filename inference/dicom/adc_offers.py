@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pirtad.inference.dicom.candidates import Offers, add, by_b_value, offer_sent, reject, stacks, traceable, unusable
+from pirtad.inference.dicom.candidates import (
+    Offers,
+    add,
+    by_b_value,
+    offer_sent,
+    reject,
+    stacks,
+    traceable,
+    unusable,
+    why_not_whole,
+)
 from pirtad.inference.dicom.frames import Frame, Series
 from pirtad.inference.dicom.kinds import WEIGHTED, Kind, b_in_words
 from pirtad.inference.dicom.layers import layers_of, split
@@ -40,6 +50,9 @@ def _offer_fits(series: Series, rules: SelectionRules, offers: Offers) -> None:
     used = [frame for frame in series.frames if frame.diffusion.kind in WEIGHTED or frame.diffusion.kind is Kind.B0]
     low = [frame for frame in used if _b(frame) <= MAX_LOW_B_S_PER_MM2]
     if not low or len(low) == len(used) or unusable(series, used):
+        return
+    if why_not := why_not_whole(series):
+        offers.rejections.append(reject(series, "no_adc_fit", f"no ADC map can be computed: {why_not}"))
         return
     for frames in split(used):
         try:

@@ -22,7 +22,7 @@ from pydicom.tag import BaseTag
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 # OSError is what pydicom raises for a sequence that ends too early. The disk has no part in it: headers are read whole.
-_MALFORMED = (
+MALFORMED = (
     *(ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError, EOFError, OSError),
     *(struct.error, BytesLengthException),
 )
@@ -31,7 +31,7 @@ _MALFORMED = (
 def _values(dataset: Dataset, keyword: str) -> list[object]:
     try:
         value = dataset.get(keyword)
-    except _MALFORMED:
+    except MALFORMED:
         return []
     if value is None:
         return []
@@ -42,7 +42,7 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     """Every value as text without surrounding blanks and NULs; () where absent or malformed."""
     try:
         return tuple(str(value).strip(" \0\t\r\n") for value in _values(dataset, keyword))
-    except _MALFORMED:
+    except MALFORMED:
         return ()
 
 
@@ -56,7 +56,7 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
     """Exactly `count` finite numbers, or None."""
     try:
         found = tuple(float(str(value)) for value in _values(dataset, keyword))
-    except _MALFORMED:
+    except MALFORMED:
         return None
     return found if len(found) == count and all(math.isfinite(value) for value in found) else None
 
@@ -77,7 +77,7 @@ def items(dataset: Dataset, keyword: str) -> Iterable[Dataset]:
     """The items of a sequence; none where it is absent or malformed."""
     try:
         value = dataset.get(keyword)
-    except _MALFORMED:
+    except MALFORMED:
         return []
     return [item for item in value if isinstance(item, Dataset)] if value is not None else []
 
@@ -116,7 +116,7 @@ def raw_texts(dataset: Dataset, tag: BaseTag, vr: str = "CS") -> tuple[str, ...]
     """Code strings and other text of the default character set, as `raw_values` finds them."""
     try:
         return tuple(str(value).strip(" \0\t\r\n") for value in raw_values(dataset, tag, vr))
-    except _MALFORMED:
+    except MALFORMED:
         return ()
 
 
@@ -124,6 +124,6 @@ def raw_numbers(dataset: Dataset, tag: BaseTag, vr: str) -> tuple[float, ...]:
     """All values as finite numbers; () where absent, or where one of them is no number."""
     try:
         found = tuple(float(str(value)) for value in raw_values(dataset, tag, vr))
-    except _MALFORMED:
+    except MALFORMED:
         return ()
     return found if all(math.isfinite(value) for value in found) else ()

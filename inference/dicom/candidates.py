@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pirtad.inference.dicom.frames import Frame, Series
+import numpy as np
+
+from pirtad.inference.dicom.frames import Frame, Plane, Problem, Series
 from pirtad.inference.dicom.geometry import SliceStack
-from pirtad.inference.dicom.kinds import SAME_B_VALUE_S_PER_MM2, b_in_words
+from pirtad.inference.dicom.kinds import SAME_B_VALUE_S_PER_MM2, WEIGHTED, Kind, b_in_words
 from pirtad.inference.dicom.layers import Layers, layers_of, repeats, split
 from pirtad.inference.dicom.recipes import AdcFit, AsSent, GeometricMean, Recipe, why_no_trace
 from pirtad.inference.errors import StudyNotUsable
@@ -123,6 +125,32 @@ def offer_sent(
             add(series, AsSent(layers_of(part)), b, offers)
     except StudyNotUsable as error:
         offers.rejections.append(reject(series, error.code, error.reason))
+
+
+def why_not_whole(series: Series) -> str | None:
+    """Why a volume computed from this series' images might leave some of them out, or None.
+
+    What is computed from the images that are left looks like a whole one and is not: a trace of five directions in
+    place of six is several percent off. So every image of the series must tell what it is and where it lies.
+    """
+    for frame in series.frames:
+        if isinstance(frame.plane, Problem):
+            return f"an image of the series has no place: {frame.plane.reason}"
+        kind, b = frame.diffusion.kind, frame.diffusion.b_value_s_per_mm2
+        if kind in (Kind.OTHER, Kind.UNCLEAR):
+            return f"an image of the series is {kind}"
+        if b is None and (kind in WEIGHTED or kind is Kind.B0):
+            return "an image of the series states no b value"
+    silent = [frame for frame in series.frames if frame.diffusion.inferred]
+    unweighted = [frame for frame in series.frames if frame.diffusion.kind is Kind.B0]
+    if silent and (len(silent) < len(unweighted) or _more_than_one_a_place(silent)):
+        return "several images of one slice state no b value; one of them may be weighted"
+    return None
+
+
+def _more_than_one_a_place(frames: Iterable[Frame]) -> bool:
+    places = [tuple(np.round(frame.plane.position, 1)) for frame in frames if isinstance(frame.plane, Plane)]
+    return len(set(places)) < len(places)
 
 
 def traceable(frames: Sequence[Frame]) -> Layers:

@@ -111,7 +111,7 @@ def diffusion_of(dataset: Dataset) -> Diffusion:
         return Diffusion(Kind.UNCLEAR, because=contradiction)
     if b_value is None and original and _is_canon(dataset) and not any(name.b_values):
         # Canon writes DiffusionBValue on weighted images only (inference/dicom/vendors/canon.py).
-        return Diffusion(Kind.B0, 0.0, because="Canon, no DiffusionBValue")
+        return Diffusion(Kind.B0, 0.0, because="Canon, no DiffusionBValue", inferred=True)
     if b_value is not None and not weighted:
         return Diffusion(Kind.B0, b_value, because=b_says)
     if _TRACE_TOKENS & tokens and raw_texts(dataset, _DIRECTIONALITY)[:1] == ("DIRECTIONAL",):

@@ -14,6 +14,7 @@ from pirtad.inference.dicom.candidates import (
     stacks,
     traceable,
     unusable,
+    why_not_whole,
 )
 from pirtad.inference.dicom.frames import Frame, Series
 from pirtad.inference.dicom.kinds import WEIGHTED, Kind, b_in_words
@@ -71,6 +72,9 @@ def _offer_dwi(series: Series, frames: Sequence[Frame], b: float, rules: Selecti
 
 
 def _offer_mean(series: Series, frames: Sequence[Frame], b: float, offers: Offers) -> None:
+    if why_not := why_not_whole(series):
+        offers.rejections.append(reject(series, "not_trace", f"b {b_in_words(b)}: no trace can be computed: {why_not}"))
+        return
     try:
         layers = traceable(frames)
     except StudyNotUsable as error:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom import Dataset
-from pydicom.errors import BytesLengthException
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage
 
-from pirtad.inference.dicom.attributes import text
+from pirtad.inference.dicom.attributes import MALFORMED, text
 from pirtad.inference.dicom.diffusion import diffusion_of
 from pirtad.inference.dicom.frames import Frame, Instance, Layout
 from pirtad.inference.dicom.grid import is_grid, unpack_grid
@@ -26,10 +24,7 @@ from pirtad.inference.dicom.scaling import scaling_of
 from pirtad.inference.dicom.usability import problem_of
 
 _FUNCTIONAL_GROUPS = frozenset({EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage})
-_MALFORMED = (
-    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, EOFError),
-    *(struct.error, BytesLengthException, RecursionError),
-)
+_MALFORMED = (*MALFORMED, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

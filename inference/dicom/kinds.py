@@ -54,6 +54,7 @@ class Diffusion:
     b_value_s_per_mm2: None where it is not stated, or has no meaning for the kind.
     direction: gradient direction as three numbers, normalised, in whatever frame the vendor uses: good for telling
         directions apart, not for geometry. None where not stated or none.
+    inferred: the b value was concluded from a maker's silence, not read.
     because: the attribute that decided and what it says, e.g. "ImageType ADC", "SequenceName *ep_b1000t"; a free-text
         name is not quoted in full. For the table that `pirtad inspect` prints.
     """
@@ -62,6 +63,7 @@ class Diffusion:
     b_value_s_per_mm2: float | None = None
     direction: tuple[float, float, float] | None = None
     because: str = ""
+    inferred: bool = False
 
 
 def b_in_words(b_value_s_per_mm2: float) -> str:

@@ -46,6 +46,10 @@ def read_header(path: Path) -> Scanned | None:
         scanned = _scanned(path)
         # The walk has already refused what ends too early.
         return _checked(path, scanned, "") if scanned else _parsed(path)
+    except OSError as error:
+        if error.errno is not None:  # the disk's; pydicom's own say that nested items make no sense
+            raise
+        raise _unreadable(path, "", "cannot be parsed as DICOM") from error
     except CANNOT_PARSE as error:
         raise _unreadable(path, "", f"cannot be parsed as DICOM ({type(error).__name__})") from error
 

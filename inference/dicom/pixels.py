@@ -69,6 +69,10 @@ def _read(instance: Instance) -> Dataset:
             dataset = dcmread(instance.path)
     except (EOFError, UserWarning) as error:
         raise _truncated(uid) from error
+    except OSError as error:
+        if error.errno is not None:  # the disk's; pydicom's own say that nested items make no sense
+            raise
+        raise _unusable("undecodable_instance", f"instance {uid} cannot be read") from error
     except _UNDECODABLE as error:
         raise _unusable("undecodable_instance", f"instance {uid} cannot be read ({type(error).__name__})") from error
     if plain_text(dataset, "SOPInstanceUID") != uid:

@@ -104,7 +104,20 @@ def why_no_trace(directions: Sequence[tuple[float, float, float] | None]) -> str
     evenness = float(np.linalg.eigvalsh(_spread(known))[0])
     if evenness < MIN_EVENNESS:
         return f"{len(directions)} gradient directions that do not cover space (evenness {evenness:.2f} of 0.33)"
+    times = _times_acquired(known)
+    if times[0] != times[-1]:
+        return f"some directions are there {times[0]} times, others {times[-1]} times"
     return None
+
+
+SAME_AXIS_COSINE = 0.9998
+"""Of about one degree: directions this close to a line are one. Chosen."""
+
+
+def _times_acquired(directions: NDArray[np.float64]) -> list[int]:
+    """How often each axis occurs among unit vectors (N, 3), ascending; a direction and its opposite are one axis."""
+    same = np.abs(directions @ directions.T) >= SAME_AXIS_COSINE
+    return sorted(int(times) for times in same.sum(axis=1))
 
 
 def _spread(directions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable
@@ -141,6 +142,23 @@ def test_what_may_come_back_waits_for_as_long_as_it_takes(
         assert (seen.state, seen.attempts) == (StudyState.WAITING, attempt)
         assert str(error) in seen.last_error
         make_due(database)
+
+
+def test_a_disk_that_is_away_is_waited_for_and_a_sequence_that_makes_no_sense_is_not(
+    database: Database, pipeline: Scripted, message: JobMessage
+) -> None:
+    # Given what the system raises, then more often than there are attempts: the study waits
+    pipeline.does[Stage.PREPARE] = raising(OSError(errno.ENOSPC, "No space left on device"))
+    for _ in range(2 * SETTINGS.max_attempts):
+        run(message, pipeline, database)
+        assert view(database).state is StudyState.WAITING
+        make_due(database)
+    # and what pydicom raises for a sequence cut short: that is no matter of waiting
+    pipeline.does[Stage.PREPARE] = raising(OSError("No tag to read at file position 2"))
+    for _ in range(SETTINGS.max_attempts):
+        run(message, pipeline, database)
+        make_due(database)
+    assert view(database).state is StudyState.FAILED
 
 
 def test_an_unforeseen_error_is_tried_again_and_then_fails_without_telling_its_text(

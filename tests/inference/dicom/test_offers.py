@@ -80,6 +80,15 @@ def test_what_is_no_dwi_says_why(groups, code) -> None:
     assert dwi_codes(*groups) == [code]
 
 
+@pytest.mark.parametrize(
+    "stray", [stack(Kind.OTHER, None)[:1], stack(Kind.UNCLEAR, None)[:1], stack(Kind.DIRECTION, None, direction=X)[:1]]
+)
+def test_nothing_is_computed_from_a_series_with_an_image_that_does_not_say_what_it_is(stray) -> None:
+    series = series_of(stack(Kind.B0, 0.0), directions(), stray)
+    assert not dwi_offers(series, DEFAULT_RULES).candidates
+    assert not adc_offers(series, DEFAULT_RULES).candidates
+
+
 def test_one_direction_missing_in_one_slice_makes_no_trace() -> None:
     assert dwi_codes(directions()[:-1]) == ["broken_geometry"]
 
@@ -148,7 +157,8 @@ def test_computing_can_be_switched_off() -> None:
 
 def test_why_directions_make_no_trace() -> None:
     assert why_no_trace([X, Y, Z]) is None
-    assert why_no_trace([X, (-1.0, 0.0, 0.0), Y, Z]) is None
+    assert why_no_trace([X, Y, Z, (-1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0)]) is None
+    assert "1 times, others 2 times" in (why_no_trace([X, (-1.0, 0.0, 0.0), Y, Z]) or "")
     assert "at least 3" in (why_no_trace([X, Y]) or "")
     assert "do not cover" in (why_no_trace([X, Y, X, Y]) or "")
     assert "not stated" in (why_no_trace([X, Y, Z, None]) or "")
