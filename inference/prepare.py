@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pirtad.inference.dicom.assemble import assemble_pair
-from pirtad.inference.dicom.candidates import Candidate
-from pirtad.inference.dicom.headers import read_series
-from pirtad.inference.dicom.part10 import read_header
+from pirtad.inference.dicom.choosing.candidates import Candidate
+from pirtad.inference.dicom.choosing.rules import SelectionRules
+from pirtad.inference.dicom.choosing.select import choose_pair
+from pirtad.inference.dicom.reading.headers import read_series
+from pirtad.inference.dicom.reading.part10 import read_header
 from pirtad.inference.dicom.registry import registry_of
-from pirtad.inference.dicom.rules import SelectionRules
-from pirtad.inference.dicom.select import choose_pair
+from pirtad.inference.dicom.volumes.assemble import assemble_pair
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepared import Prepared
 from pirtad.inference.preprocess.preprocess import preprocess

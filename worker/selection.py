@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pirtad.inference.dicom.choosing.rules import BValueLimits, Repeats, SelectionRules, SeriesRule
 from pirtad.inference.dicom.kinds import Kind
-from pirtad.inference.dicom.rules import BValueLimits, Repeats, SelectionRules, SeriesRule
 from pirtad.worker.series_settings import SeriesRuleSettings
 from pirtad.worker.settings import Settings
 

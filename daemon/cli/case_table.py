@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pirtad.daemon.cli.nifti import prepare_nifti
 from pirtad.daemon.cli.offline import study_files
-from pirtad.inference.dicom.rules import SelectionRules
+from pirtad.inference.dicom.choosing.rules import SelectionRules
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepare import prepare
 from pirtad.inference.prepared import Prepared

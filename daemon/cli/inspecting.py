@@ -44,9 +44,9 @@ def inspect(context: typer.Context, directory: Folder, as_json: AsJson = False) 
     from rich.console import Console
 
     from pirtad.daemon.cli import tables
-    from pirtad.inference.dicom.headers import read_series
-    from pirtad.inference.dicom.inspection import Inspection, Refusal
-    from pirtad.inference.dicom.select import inspect_series
+    from pirtad.inference.dicom.choosing.inspection import Inspection, Refusal
+    from pirtad.inference.dicom.choosing.select import inspect_series
+    from pirtad.inference.dicom.reading.headers import read_series
     from pirtad.inference.errors import StudyNotUsable
     from pirtad.worker.selection import selection_rules
 
@@ -93,10 +93,10 @@ def volume(
 
 
 def _volume(settings: Settings, directory: Path, kind: str, series_uid: str, b_value: float | None) -> Volume:
-    from pirtad.inference.dicom.assemble import assemble_pair
-    from pirtad.inference.dicom.headers import read_series
-    from pirtad.inference.dicom.select import choose_pair
-    from pirtad.inference.dicom.single import series_volume
+    from pirtad.inference.dicom.choosing.select import choose_pair
+    from pirtad.inference.dicom.reading.headers import read_series
+    from pirtad.inference.dicom.volumes.assemble import assemble_pair
+    from pirtad.inference.dicom.volumes.single import series_volume
     from pirtad.worker.selection import selection_rules
 
     found = read_series(study_files(directory))

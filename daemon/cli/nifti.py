@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
-from pirtad.inference.dicom.adc_unit import unit_of
+from pirtad.inference.dicom.volumes.adc_unit import unit_of
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepared import Prepared
 from pirtad.inference.preprocess.preprocess import preprocess

@@ -15,7 +15,7 @@ from pirtad.daemon.web.words import age, local_time, spaced, why
 from pirtad.worker.ledger.views import StudyDetail
 
 if TYPE_CHECKING:
-    from pirtad.inference.dicom.inspection import Inspection, SeriesRow
+    from pirtad.inference.dicom.choosing.inspection import Inspection, SeriesRow
 
 _STATE_STYLES = {
     "receiving": "cyan",

@@ -1,1 +1,1 @@
-"""Headers first: classify series, choose DWI and ADC, assemble volumes."""
+"""From a study's files to one DWI and one ADC map: reading -> meaning -> choosing -> volumes, on frames and kinds."""

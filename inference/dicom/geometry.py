@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pirtad.inference.dicom.frames import Plane
-from pirtad.inference.dicom.planes import COSINE_TOLERANCE
+from pirtad.inference.dicom.reading.planes import COSINE_TOLERANCE
 from pirtad.inference.errors import StudyNotUsable
 
 # All three chosen, and so is COSINE_TOLERANCE, here the largest difference between the slices of one stack; see

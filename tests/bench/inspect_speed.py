@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmread
 
-from pirtad.inference.dicom.headers import read_series
+from pirtad.inference.dicom.reading.headers import read_series
 from pirtad.inference.simulation.dicom_writer import StudyHeader, write_study
 from pirtad.inference.volume import Volume
 

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 
 from pirtad.daemon.cli.example_config import example_toml
+from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES, Repeats, SeriesRule
 from pirtad.inference.dicom.kinds import Kind
-from pirtad.inference.dicom.rules import DEFAULT_RULES, Repeats, SeriesRule
 from pirtad.worker.selection import selection_rules
 from pirtad.worker.series_settings import RuleKind
 from pirtad.worker.settings import Settings, SettingsError, load_settings

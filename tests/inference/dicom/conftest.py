@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from pirtad.inference.dicom.assemble import assemble_pair
-from pirtad.inference.dicom.headers import Series, read_series
-from pirtad.inference.dicom.select import choose_pair, inspect_series
+from pirtad.inference.dicom.choosing.select import choose_pair, inspect_series
+from pirtad.inference.dicom.reading.headers import Series, read_series
+from pirtad.inference.dicom.volumes.assemble import assemble_pair
 from pirtad.inference.simulation.dicom_writer import (
     LOCALIZER,
     T2,

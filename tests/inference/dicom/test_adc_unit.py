@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from pirtad.inference.dicom.adc_unit import parse_unit, unit_of
+from pirtad.inference.dicom.volumes.adc_unit import parse_unit, unit_of
 from pirtad.inference.errors import StudyNotUsable
 
 

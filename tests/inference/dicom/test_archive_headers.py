@@ -9,8 +9,8 @@ from functools import cache
 from pydicom import Dataset
 from support.archive_headers import ArchiveRow, archive_rows
 
-from pirtad.inference.dicom.diffusion import diffusion_of, series_name, settle
 from pirtad.inference.dicom.kinds import Diffusion, Kind
+from pirtad.inference.dicom.meaning.diffusion import diffusion_of, series_name, settle
 
 # Filed as ADC maps, with a header that is, word for word, the one of the same patient's trace.
 # The series held b 0, 500 and 1000; the header is that of its first image, of b 0.

@@ -15,9 +15,9 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 from support.soop import soop_sub3_nifti, soop_sub3_volume, write_soop_sub3
 
-from pirtad.inference.dicom.assemble import assemble_pair
-from pirtad.inference.dicom.headers import read_series
-from pirtad.inference.dicom.select import choose_pair, inspect_series
+from pirtad.inference.dicom.choosing.select import choose_pair, inspect_series
+from pirtad.inference.dicom.reading.headers import read_series
+from pirtad.inference.dicom.volumes.assemble import assemble_pair
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.simulation.dicom_writer import write_study
 from pirtad.inference.volume import Volume

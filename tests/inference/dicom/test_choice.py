@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from support.frames import CORONAL, directions, series_of, stack
 
+from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES, Repeats, SelectionRules, SeriesRule
+from pirtad.inference.dicom.choosing.select import Choice, choose_pair, inspect_series
 from pirtad.inference.dicom.kinds import Kind
-from pirtad.inference.dicom.rules import DEFAULT_RULES, Repeats, SelectionRules, SeriesRule
-from pirtad.inference.dicom.select import Choice, choose_pair, inspect_series
 from pirtad.inference.errors import StudyNotUsable
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pirtad.inference.dicom.computed import adc_fit, arithmetic_mean, geometric_mean
+from pirtad.inference.dicom.volumes.computed import adc_fit, arithmetic_mean, geometric_mean
 
 SHAPE = (3, 4, 5)
 

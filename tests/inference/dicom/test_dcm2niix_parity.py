@@ -18,8 +18,8 @@ from pydicom import Dataset, dcmread
 from support.shared import shared_data
 
 from pirtad.inference.dicom.frames import Frame
-from pirtad.inference.dicom.headers import read_series
-from pirtad.inference.dicom.volumes import volume_of
+from pirtad.inference.dicom.reading.headers import read_series
+from pirtad.inference.dicom.volumes.stacked import volume_of
 from pirtad.inference.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -11,8 +11,8 @@ from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
-from pirtad.inference.dicom.diffusion import b_values_in_name, diffusion_of, series_name, settle
 from pirtad.inference.dicom.kinds import WEIGHTED, Diffusion, Kind
+from pirtad.inference.dicom.meaning.diffusion import b_values_in_name, diffusion_of, series_name, settle
 
 
 def header(name: str, image_type: str = "", **attributes: object) -> Dataset:

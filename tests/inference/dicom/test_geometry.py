@@ -14,7 +14,7 @@ from pydicom.valuerep import format_number_as_ds
 from pirtad.inference.dicom.frames import Plane, Problem
 from pirtad.inference.dicom.geometry import SliceStack, share_inside
 from pirtad.inference.dicom.geometry import stack_of as stack_of_planes
-from pirtad.inference.dicom.planes import plane_of
+from pirtad.inference.dicom.reading.planes import plane_of
 from pirtad.inference.errors import StudyNotUsable
 
 

@@ -18,13 +18,13 @@ from pydicom.uid import (
 )
 from support.shared import shared_data
 
-from pirtad.inference.dicom import headers
-from pirtad.inference.dicom.headers import read_series
 from pirtad.inference.dicom.kinds import Kind
-from pirtad.inference.dicom.part10 import read_header
+from pirtad.inference.dicom.reading import headers
+from pirtad.inference.dicom.reading.headers import read_series
+from pirtad.inference.dicom.reading.part10 import read_header
+from pirtad.inference.dicom.reading.scan import Unscannable, scan
 from pirtad.inference.dicom.registry import registry_of
-from pirtad.inference.dicom.scan import Unscannable, scan
-from pirtad.inference.dicom.volumes import volume_of
+from pirtad.inference.dicom.volumes.stacked import volume_of
 from pirtad.inference.errors import StudyNotUsable
 
 

@@ -23,10 +23,10 @@ from support.vendor_writer.stored import Stated, map_encoding, signal_encoding
 from support.vendor_writer.study import Packing, Study, StudyPlan, build
 from support.vendor_writer.truth import fault_of
 
-from pirtad.inference.dicom.assemble import assemble_pair
-from pirtad.inference.dicom.headers import read_series
-from pirtad.inference.dicom.rules import DEFAULT_RULES
-from pirtad.inference.dicom.select import choose_pair, inspect_series
+from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES
+from pirtad.inference.dicom.choosing.select import choose_pair, inspect_series
+from pirtad.inference.dicom.reading.headers import read_series
+from pirtad.inference.dicom.volumes.assemble import assemble_pair
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.volume import DiffusionPair
 

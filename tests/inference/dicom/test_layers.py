@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from support.frames import CORONAL, directions, stack
 
+from pirtad.inference.dicom.choosing.layers import layers_of, repeats, split
 from pirtad.inference.dicom.frames import Problem
 from pirtad.inference.dicom.kinds import Kind
-from pirtad.inference.dicom.layers import layers_of, repeats, split
 from pirtad.inference.errors import StudyNotUsable
 
 

@@ -20,8 +20,8 @@ from pydicom.valuerep import format_number_as_ds
 from support.vendor_writer.csa import csa_header
 
 from pirtad.inference.dicom.frames import Layout, Series
-from pirtad.inference.dicom.headers import read_series
-from pirtad.inference.dicom.volumes import volume_of
+from pirtad.inference.dicom.reading.headers import read_series
+from pirtad.inference.dicom.volumes.stacked import volume_of
 from pirtad.inference.errors import StudyNotUsable
 
 COLUMNS, ROWS, SLICES = 6, 8, 7

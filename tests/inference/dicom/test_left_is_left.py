@@ -19,10 +19,10 @@ from support.vendor_writer.stored import Stated, map_encoding, signal_encoding
 from support.vendor_writer.study import Packing, StudyPlan, build, points_of
 from support.vendor_writer.truth import assert_pair_shows
 
-from pirtad.inference.dicom.assemble import assemble_pair
-from pirtad.inference.dicom.headers import read_series
-from pirtad.inference.dicom.rules import DEFAULT_RULES
-from pirtad.inference.dicom.select import choose_pair
+from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES
+from pirtad.inference.dicom.choosing.select import choose_pair
+from pirtad.inference.dicom.reading.headers import read_series
+from pirtad.inference.dicom.volumes.assemble import assemble_pair
 from pirtad.inference.preprocess.preprocess import preprocess
 from pirtad.inference.volume import DiffusionPair, Volume
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from support.frames import CORONAL, X, Y, Z, directions, series_of, stack
 
-from pirtad.inference.dicom.adc_offers import adc_offers
-from pirtad.inference.dicom.dwi_offers import dwi_offers
+from pirtad.inference.dicom.choosing.adc_offers import adc_offers
+from pirtad.inference.dicom.choosing.dwi_offers import dwi_offers
+from pirtad.inference.dicom.choosing.recipes import AdcFit, AsSent, GeometricMean, why_no_trace
+from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES, SelectionRules
 from pirtad.inference.dicom.frames import Problem, Scaling
 from pirtad.inference.dicom.kinds import Kind
-from pirtad.inference.dicom.recipes import AdcFit, AsSent, GeometricMean, why_no_trace
-from pirtad.inference.dicom.rules import DEFAULT_RULES, SelectionRules
 
 
 def dwi_codes(*groups) -> list[str]:

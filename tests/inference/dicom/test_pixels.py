@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from pirtad.inference.dicom import volumes
 from pirtad.inference.dicom.frames import Instance
-from pirtad.inference.dicom.pixels import stored_frames
-from pirtad.inference.dicom.volumes import volume_of
+from pirtad.inference.dicom.volumes import stacked
+from pirtad.inference.dicom.volumes.pixels import stored_frames
+from pirtad.inference.dicom.volumes.stacked import volume_of
 from pirtad.inference.errors import StudyNotUsable
 
 
@@ -104,7 +104,7 @@ def test_each_file_is_opened_once(study, monkeypatch: pytest.MonkeyPatch) -> Non
         opened.append(instance.path)
         return real(instance, indices)
 
-    monkeypatch.setattr(volumes, "stored_frames", watched)
+    monkeypatch.setattr(stacked, "stored_frames", watched)
     frames = study.series()[2].frames
 
     volume_of(frames[::-1])

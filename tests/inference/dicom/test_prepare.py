@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pirtad.inference.dicom.rules import DEFAULT_RULES
+from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.findings import Territory
 from pirtad.inference.prepare import prepare

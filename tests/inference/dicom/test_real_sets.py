@@ -11,8 +11,8 @@ from support.shared import shared_data
 from support.soop import soop_sub3_volume, write_soop_sub3
 
 from pirtad.inference.dicom.frames import Layout, Plane, Series
-from pirtad.inference.dicom.headers import read_series
-from pirtad.inference.dicom.volumes import volume_of
+from pirtad.inference.dicom.reading.headers import read_series
+from pirtad.inference.dicom.volumes.stacked import volume_of
 
 # Files, frames, layout of the images, (rows, columns) of a plane.
 EXPECTED = {

@@ -7,8 +7,8 @@ import pytest
 from pydicom import Dataset
 
 from pirtad.inference.dicom.frames import Scaling
-from pirtad.inference.dicom.scaling import scaling_of
-from pirtad.inference.dicom.volumes import adc_volume_of, volume_of
+from pirtad.inference.dicom.reading.scaling import scaling_of
+from pirtad.inference.dicom.volumes.stacked import adc_volume_of, volume_of
 from pirtad.inference.errors import StudyNotUsable
 
 

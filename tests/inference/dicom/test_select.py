@@ -10,8 +10,8 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 
-from pirtad.inference.dicom.rules import BValueLimits, SelectionRules
-from pirtad.inference.dicom.select import choose_pair, inspect_series
+from pirtad.inference.dicom.choosing.rules import BValueLimits, SelectionRules
+from pirtad.inference.dicom.choosing.select import choose_pair, inspect_series
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.simulation.dicom_writer import ADC, T2, ExtraSeries, SeriesHeader
 from pirtad.inference.volume import Volume

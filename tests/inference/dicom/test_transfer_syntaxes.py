@@ -30,9 +30,9 @@ from pydicom.uid import (
 from support.shared import shared_data
 
 from pirtad.inference.dicom.frames import Instance
-from pirtad.inference.dicom.headers import read_series
-from pirtad.inference.dicom.pixels import stored_frames
-from pirtad.inference.dicom.usability import undecodable
+from pirtad.inference.dicom.reading.headers import read_series
+from pirtad.inference.dicom.reading.usability import undecodable
+from pirtad.inference.dicom.volumes.pixels import stored_frames
 from pirtad.inference.errors import StudyNotUsable
 
 LOSSLESS_BY_PYDICOM = [
@@ -199,7 +199,7 @@ def test_a_coding_without_a_decoder_names_what_to_install(monkeypatch: pytest.Mo
         missing_dependencies = ("gdcm - requires gdcm>=3.0.10", "pylibjpeg - requires pylibjpeg>=2.0 and more")
 
     undecodable.cache_clear()
-    monkeypatch.setattr("pirtad.inference.dicom.usability.get_decoder", lambda uid: Lacking())
+    monkeypatch.setattr("pirtad.inference.dicom.reading.usability.get_decoder", lambda uid: Lacking())
     problem = undecodable(JPEG2000Lossless)
     monkeypatch.undo()
     undecodable.cache_clear()

@@ -15,9 +15,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from support.shared import shared_data
 
-from pirtad.inference.dicom.diffusion import diffusion_of
 from pirtad.inference.dicom.kinds import Diffusion, Kind
-from pirtad.inference.dicom.vendors.siemens import csareader
+from pirtad.inference.dicom.meaning.diffusion import diffusion_of
+from pirtad.inference.dicom.meaning.vendors.siemens import csareader
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
 Element = tuple[int, str, int, str, object]

@@ -1,0 +1,1 @@
+"""What an image is to diffusion imaging, by its header."""

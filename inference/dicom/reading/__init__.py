@@ -1,0 +1,1 @@
+"""Files in, frames out: whatever packs a plane of pixels is unpacked here."""

@@ -1,0 +1,1 @@
+"""Frames to volumes: the only place where pixels are read."""
