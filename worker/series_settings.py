@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-_ANY_TEXTS = ("", "~")  # chosen: what finds nothing at all and this finds everything
+# Chosen: three names without a letter or digit in common. What is found in all of them is found in about any name.
+_UNLIKE_TEXTS = ("a", "DWI", "sB1000 x")
 
 
 def _usable_pattern(pattern: str) -> str:
@@ -20,8 +21,8 @@ def _usable_pattern(pattern: str) -> str:
         compiled = re.compile(pattern, re.IGNORECASE)
     except re.error as error:
         raise ValueError(f"not a regular expression ({error})") from error
-    if pattern and all(compiled.search(text) for text in _ANY_TEXTS):
-        raise ValueError("finds any text; leave it out, or say what has to be there")
+    if pattern and all(compiled.search(text) for text in _UNLIKE_TEXTS):
+        raise ValueError("finds about any text; leave it out, or say what has to be there")
     return pattern
 
 
@@ -49,7 +50,7 @@ class SeriesRuleSettings(BaseModel):
     )
     ignore: bool = Field(False, description="Keep these series out.")
     b_value_s_per_mm2: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Their b value.", examples=[1000.0]
+        None, gt=0, allow_inf_nan=False, description="b value of its images that state none.", examples=[1000.0]
     )
     adc_unit_mm2_per_s: float | None = Field(
         None,

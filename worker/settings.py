@@ -6,11 +6,13 @@ refused with the file and line they stand on.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import tomllib
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -216,8 +218,35 @@ def load_settings(path: Path | None) -> Settings:
         raise SettingsError(
             "\n".join(_explain(path, text, raw, item["loc"], item["msg"]) for item in error.errors())
         ) from error
-    except UnreadableVariable as error:  # a list or table that is not JSON; the text names the section, not the value
-        raise SettingsError(f"{ENVIRONMENT_PREFIX}* (environment): {error}") from error
+    except UnreadableVariable as error:
+        raise SettingsError(_explain_variable(error)) from error
+
+
+def _explain_variable(error: UnreadableVariable) -> str:
+    """Which variable of the environment is not the JSON it has to be; its value is not told."""
+    cause = error.__cause__
+    if not isinstance(cause, json.JSONDecodeError):
+        return f"{ENVIRONMENT_PREFIX}* (environment): {error}"
+    # pydantic names the section at most; the text that was no JSON leads back to the variable.
+    names = sorted(name for name, text in os.environ.items() if text == cause.doc)
+    lists = [name for name in names if name.upper() in _LISTS]
+    sections = [name for name in names if name.upper() in _SECTIONS]
+    wanted = 'a JSON list is wanted, such as ["A", "B"]' if lists else "a JSON object is wanted"
+    where = " or ".join(lists or sections) or f"{ENVIRONMENT_PREFIX}*"
+    return f"{where} (environment): {wanted} ({cause.msg} at character {cause.pos + 1})"
+
+
+# Variables that have to be JSON: a section as a whole, and each setting that is a list.
+_SECTIONS = {
+    f"{ENVIRONMENT_PREFIX}{section.upper()}": field.annotation for section, field in Settings.model_fields.items()
+}
+_LISTS = {
+    f"{variable}__{key.upper()}"
+    for variable, section in _SECTIONS.items()
+    if isinstance(section, type) and issubclass(section, BaseModel)
+    for key, field in section.model_fields.items()
+    if get_origin(field.annotation) is tuple
+}
 
 
 def _explain(path: Path | None, text: str, raw: dict[str, Any], loc: tuple[int | str, ...], message: str) -> str:

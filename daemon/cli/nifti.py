@@ -7,11 +7,9 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-import SimpleITK as sitk
 from nibabel.filebasedimages import ImageFileError
-from numpy.typing import NDArray
 
-from pirtad.inference.dicom.volumes.adc_unit import unit_of
+from pirtad.inference.dicom.volumes.adc_unit import tissue_values, unit_of
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepared import Prepared
 from pirtad.inference.preprocess.preprocess import preprocess
@@ -36,7 +34,8 @@ def read_pair(dwi_path: Path, adc_path: Path, b_value_s_per_mm2: float) -> Diffu
     dwi, adc = _read(dwi_path), _read(adc_path)
     if np.ptp(dwi.array) == 0:
         raise StudyNotUsable("blank_image", "the DWI holds one single value")
-    unit = unit_of(_tissue(dwi, adc), None)
+    on_one_grid = dwi.array.shape == adc.array.shape and np.allclose(dwi.affine, adc.affine, atol=0.5)
+    unit = unit_of(tissue_values(adc.array, dwi.array if on_one_grid else None), None)
     in_mm2_per_s = (adc.array.astype(np.float64) * unit).astype(np.float32)
     return DiffusionPair(dwi, Volume(in_mm2_per_s, adc.affine), b_value_s_per_mm2)
 
@@ -68,12 +67,3 @@ def _read(path: Path) -> Volume:
     # Maps are often NaN outside the head.
     finite = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
     return Volume(np.ascontiguousarray(finite), _RAS_TO_LPS @ np.asarray(image.affine, dtype=np.float64))
-
-
-def _tissue(dwi: Volume, adc: Volume) -> NDArray[np.float64]:
-    """ADC values (N,) where the DWI is bright (Otsu), which leaves out air and CSF; the whole map on unlike grids."""
-    same_grid = dwi.array.shape == adc.array.shape and np.allclose(dwi.affine, adc.affine, atol=0.5)
-    if not same_grid:
-        return adc.array.ravel().astype(np.float64)
-    bright = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(dwi.array), 0, 1)) > 0
-    return np.asarray(adc.array[bright], dtype=np.float64)

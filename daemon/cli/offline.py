@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -102,11 +103,18 @@ def study_files(directory: Path) -> list[Path]:
 
     What else lies there is told on standard error, in case one of them was an image.
     """
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    # Not rglob: it passes over a folder that may not be opened, and a lost image must not go unseen.
+    files = sorted(
+        Path(folder) / name for folder, _, names in os.walk(directory, onerror=_refuse_to_pass) for name in names
+    )
     found = [path for path in files if _is_part10(path)]
     if len(found) < len(files):
         typer.echo(f"{len(files) - len(found)} files that are not DICOM passed over", err=True)
     return found
+
+
+def _refuse_to_pass(error: OSError) -> None:
+    raise error
 
 
 def _is_part10(path: Path) -> bool:

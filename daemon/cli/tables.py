@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -12,10 +14,11 @@ from rich.text import Text
 from pirtad.daemon.cli.common import printable
 from pirtad.daemon.web.snapshot import Snapshot
 from pirtad.daemon.web.words import age, local_time, spaced, why
+from pirtad.inference.dicom.kinds import MAX_B0_S_PER_MM2, SAME_B_VALUE_S_PER_MM2, b_in_words
 from pirtad.worker.ledger.views import StudyDetail
 
 if TYPE_CHECKING:
-    from pirtad.inference.dicom.choosing.inspection import Inspection, SeriesRow
+    from pirtad.inference.dicom.choosing.inspection import ChosenRow, Inspection, SeriesRow
 
 _STATE_STYLES = {
     "receiving": "cyan",
@@ -102,31 +105,87 @@ def detail(found: StudyDetail, now: float) -> Group:
 
 
 def inspection(found: Inspection) -> Group:
-    """The series of a folder, what they were taken for, and what would be made of them."""
+    """The series of a folder, what they were taken for and why, and what would be made of them."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("nr", "description", "kind", "b", "slices", "voxel mm", "taken as"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("why, or why not", overflow="fold", ratio=1)
+    table.add_column("nr", no_wrap=True)
+    table.add_column("description", overflow="fold")
+    table.add_column("kind", min_width=9)
+    table.add_column("b")
+    for heading in ("slices", "voxel mm", "taken as"):
+        table.add_column(heading, no_wrap=True)
+    reasons = Table(box=None, pad_edge=False, show_header=False)
+    reasons.add_column(no_wrap=True)
+    reasons.add_column(overflow="fold")
     for row in found.series:
         table.add_row(
             f"{row.series_number:g}",
             _text(row.description),
-            " ".join(row.kinds) or row.modality,
-            " ".join(f"{value:.4g}" for value in row.b_values),
+            spaced(" ".join(row.kinds)) or _text(row.modality),
+            " ".join(_b_groups(row.b_values)),
             _slices(row),
             "" if row.spacing_mm is None else " ".join(f"{mm:.3g}" for mm in row.spacing_mm),
             " and ".join(row.chosen_as).upper(),
-            _text(row.rejected_because or "; ".join(row.because)),
         )
-    return Group(table, *_verdict(found))
+        reasons.add_row(f"series {row.series_number:g}:", _text(_reasons(row, found.series)))
+    return Group(table, Text(), reasons, *_verdict(found))
+
+
+def _b_groups(b_values: Iterable[float]) -> list[str]:
+    """B values (s/mm2) as a protocol names them: next to none as 0, what scanners reached for one value as one."""
+    weighted = sorted(b for b in b_values if b > MAX_B0_S_PER_MM2)
+    groups: list[list[float]] = []
+    for b in weighted:
+        if not groups or b - groups[-1][0] > SAME_B_VALUE_S_PER_MM2:
+            groups.append([])
+        groups[-1].append(b)
+    unweighted = ["0"] if any(b <= MAX_B0_S_PER_MM2 for b in b_values) else []
+    return unweighted + [b_in_words(group[len(group) // 2]) for group in groups]
 
 
 def _slices(row: SeriesRow) -> str:
-    """E.g. '25 x 13 volumes'; the number of images where they make no stack."""
+    """E.g. '25, 13 times'; the number of images where they make no stack."""
     if row.spacing_mm is None or row.shape is None:
         return f"{row.n_images} images"
     volumes = row.n_images // row.shape[2]
-    return str(row.shape[2]) if volumes == 1 else f"{row.shape[2]} x {volumes} volumes"
+    return str(row.shape[2]) if volumes == 1 else f"{row.shape[2]}, {volumes} times"
+
+
+def _reasons(row: SeriesRow, rows: Sequence[SeriesRow]) -> str:
+    """What the header says a series is, and why it was not taken; its UID where its number is another's, too."""
+    parts = []
+    if any(other.series_number == row.series_number and other.series_uid != row.series_uid for other in rows):
+        parts.append(f"UID {row.series_uid}")
+    if row.because:
+        kinds = " and ".join(spaced(kind).upper() for kind in row.kinds)
+        because = _merged(row.because)
+        # 'ADC by ImageType ADC', but 'ADC: the name says ADC'.
+        parts.append(f"{kinds}{': ' if because[:1].islower() else ' by '}{because}")
+    if row.rejected_because:
+        parts.append(f"not taken: {row.rejected_because}")
+    return "; ".join(parts)
+
+
+_CLAUSES_SHOWN = 3
+_COUNTER = re.compile(r"#\d+")  # UIH numbers the directions of a sequence
+_VALUE = re.compile(r" -?\d+(\.\d+)?(e[+-]?\d+)?$")
+_MAKER_OF_A_TAG = re.compile(r"^(\w+) (?=.*\([0-9A-F]{4},[0-9A-F]{4}\))")
+
+
+def _merged(because: Iterable[str]) -> str:
+    """The reasons of a series' images as one: each attribute once, with its value if there is just one."""
+    values: dict[str, set[str]] = {}
+    for text in because:
+        for clause in _COUNTER.sub("", text).split(", "):
+            values.setdefault(_VALUE.sub("", clause), set()).add(clause)
+    clauses = [name if len(said) > 1 else min(said) for name, said in values.items()]
+    shown, maker = [], ""
+    for clause in clauses[:_CLAUSES_SHOWN]:
+        named = _MAKER_OF_A_TAG.match(clause)
+        # 'UIH b value (0065,1009), sequence (0065,102D)': the maker is named once.
+        shown.append(clause[named.end() :] if named and named[1] == maker else clause)
+        maker = named[1] if named else ""
+    left = len(clauses) - len(shown)
+    return ", ".join(shown) + (f" and {left} more" if left else "")
 
 
 def _verdict(found: Inspection) -> list[RenderableType]:
@@ -134,15 +193,22 @@ def _verdict(found: Inspection) -> list[RenderableType]:
         refused = found.refused
         return [_text(f"\nnot usable: {refused.reason} [{refused.code}] {refused.hint}".rstrip(), style="red")]
     lines: list[RenderableType] = [Text()]
-    for name, row in (("DWI", found.dwi), ("ADC", found.adc)):
-        if row is not None:
-            shape, spacing = " x ".join(map(str, row.shape)), " x ".join(f"{mm:.3g}" for mm in row.spacing_mm)
-            b = "" if row.b_value is None else f", b {row.b_value:g} s/mm2"
-            lines.append(_text(f"{name}: {row.how}{b}; {shape} voxels of {spacing} mm; unit {row.unit}"))
+    for name, chosen in (("DWI", found.dwi), ("ADC", found.adc)):
+        if chosen is not None:
+            shape, spacing = " x ".join(map(str, chosen.shape)), " x ".join(f"{mm:.3g}" for mm in chosen.spacing_mm)
+            b = "" if chosen.b_value is None else f", b {b_in_words(chosen.b_value)} s/mm2"
+            of = _numbers(chosen, found.series)
+            lines.append(_text(f"{name}: {of}{chosen.how}{b}; {shape} voxels of {spacing} mm; unit {chosen.unit}"))
     terms = ", ".join(f"{name.replace('_', ' ')} {value:.1f}" for name, value in found.score if value)
     lines.append(_text(f"score {sum(value for _, value in found.score):.1f}: {terms}"))
     lines += [_text(remark, style="yellow") for remark in found.remarks]
     return [*lines, Text("usable", style="green")]
+
+
+def _numbers(chosen: ChosenRow, rows: Iterable[SeriesRow]) -> str:
+    """E.g. 'series 12, ', for the beginning of a line."""
+    numbers = sorted({row.series_number for row in rows if row.series_uid == chosen.series_uid})
+    return f"series {' and '.join(f'{number:g}' for number in numbers)}, " if numbers else ""
 
 
 def _text(value: str, style: str = "") -> Text:

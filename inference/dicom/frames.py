@@ -104,7 +104,7 @@ class Frame:
     index: 0-based frame number in the file's pixel data. tile: (row, column) of the tile's upper left pixel in that
         frame; None where the frame is not tiled. plane: or the Problem that keeps it from having a place.
     temporal_position: TemporalPositionIdentifier or TemporalPositionIndex, None where absent.
-    moment: AcquisitionDateTime, else AcquisitionTime (FrameAcquisitionDateTime in Enhanced); "" where absent.
+    moment: when it was acquired, 'YYYYMMDDHHMMSS.ffffff' or without the date; "" where not stated.
     acquisition: AcquisitionNumber as text; "" where absent.
     """
 

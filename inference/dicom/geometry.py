@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pirtad.inference.dicom.frames import Plane
-from pirtad.inference.dicom.reading.planes import COSINE_TOLERANCE
 from pirtad.inference.errors import StudyNotUsable
 
-# All three chosen, and so is COSINE_TOLERANCE, here the largest difference between the slices of one stack; see
-# docs/adr/0002-choosing-dwi-and-adc.md.
+# All four chosen; see docs/adr/0002-choosing-dwi-and-adc.md.
+COSINE_TOLERANCE = 1e-3
+"""Largest deviation of a direction cosine from unit length or a right angle, and between the slices of one stack."""
 POSITION_TOLERANCE_MM = 0.1
 """Largest distance of a slice from its place on the uniform grid, or that share of the gap below if larger."""
 POSITION_TOLERANCE_OF_GAP = 0.02
@@ -68,16 +68,16 @@ def stack_of(planes: Sequence[Plane]) -> SliceStack:
     """
     first = planes[0] if planes else None
     if first is None or len(planes) < 2:
-        raise _broken(f"{len(planes)} slice(s): no stack")
+        raise broken(f"{len(planes)} slice(s): no stack")
     for plane in planes:
         if plane.size != first.size or not np.allclose(
             plane.spacing_mm, first.spacing_mm, rtol=SPACING_TOLERANCE, atol=0
         ):
-            raise _broken("Rows, Columns or PixelSpacing differ between its images")
+            raise broken("Rows, Columns or PixelSpacing differ between its images")
         if not np.allclose(plane.cosines, first.cosines, rtol=0, atol=COSINE_TOLERANCE):
-            raise _broken("ImageOrientationPatient differs between its images")
+            raise broken("ImageOrientationPatient differs between its images")
         if plane.frame_of_reference_uid != first.frame_of_reference_uid:
-            raise _broken("FrameOfReferenceUID differs between its images")
+            raise broken("FrameOfReferenceUID differs between its images")
 
     row, column = first.cosines
     normal = np.cross(row, column)
@@ -111,7 +111,7 @@ def _even_gap(projections: NDArray[np.float64], positions: NDArray[np.float64], 
     tolerance = max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE_OF_GAP * float(np.median(gaps)))
     doubled = int((gaps <= tolerance).sum())
     if doubled:
-        raise _broken(f"{doubled} slice(s) lie where another one lies")
+        raise broken(f"{doubled} slice(s) lie where another one lies")
     gap = float(projections[-1] - projections[0]) / (len(projections) - 1)
     expected = positions[0] + np.outer(np.arange(len(positions)) * gap, normal)
     along = np.abs(projections - projections[0] - np.arange(len(projections)) * gap).max()
@@ -119,11 +119,12 @@ def _even_gap(projections: NDArray[np.float64], positions: NDArray[np.float64], 
         typical = float(np.median(gaps))
         missing = int(np.round(gaps / typical - 1).clip(min=0).sum())
         suspected = f"; {missing} seem(s) to be missing" if missing else ""
-        raise _broken(f"gaps between {gaps.min():.2f} and {gaps.max():.2f} mm over {len(positions)} slices{suspected}")
+        raise broken(f"gaps between {gaps.min():.2f} and {gaps.max():.2f} mm over {len(positions)} slices{suspected}")
     if np.linalg.norm(positions - expected, axis=1).max() > 2 * tolerance:
-        raise _broken("slices are shifted against each other within their planes")
+        raise broken("slices are shifted against each other within their planes")
     return gap
 
 
-def _broken(what: str) -> StudyNotUsable:
+def broken(what: str) -> StudyNotUsable:
+    """The refusal of planes that make no stack."""
     return StudyNotUsable("broken_geometry", f"broken geometry: {what}", _RESEND)

@@ -51,10 +51,12 @@ SAME_B_VALUE_S_PER_MM2 = 10.0
 class Diffusion:
     """What one image's header says.
 
-    b_value_s_per_mm2: None where it is not stated, or has no meaning for the kind.
+    b_value_s_per_mm2: None where it is not stated, or has no meaning for the kind. An unclear image keeps the b value
+        that its header states without contradiction.
     direction: gradient direction as three numbers, normalised, in whatever frame the vendor uses: good for telling
         directions apart, not for geometry. None where not stated or none.
-    inferred: the b value was concluded from a maker's silence, not read.
+    inferred: told by silence or by the series' free-text name alone, not by an attribute: a b 0 image by either, a
+        trace by its name, even where its b value is an attribute's. What an attribute calls a trace is not.
     because: the attribute that decided and what it says, e.g. "ImageType ADC", "SequenceName *ep_b1000t"; a free-text
         name is not quoted in full. For the table that `pirtad inspect` prints.
     """

@@ -4,6 +4,7 @@ language model."""
 from __future__ import annotations
 
 import json
+from errno import EACCES
 from pathlib import Path
 
 import nibabel
@@ -156,7 +157,8 @@ def test_volume_writes_what_would_be_encoded(dicom: Path, tmp_path: Path) -> Non
     for kind, expected in (("dwi", dwi), ("adc", adc)):
         result = pirtad("volume", dicom, "--kind", kind, "-o", tmp_path / f"{kind}.nii.gz")
         assert result.exit_code == 0, result.output
-        assert "80 x 96 x 32 voxels of 2.4 x 2.4 x 4.8 mm" in result.stdout
+        unit = "arbitrary" if kind == "dwi" else "mm2/s"
+        assert f"80 x 96 x 32 voxels of 2.4 x 2.4 x 4.8 mm; unit {unit}\n" in result.stdout
         image = nibabel.load(tmp_path / f"{kind}.nii.gz")
         np.testing.assert_allclose(image.get_fdata(), expected, atol=1e-6)
         np.testing.assert_allclose(image.affine, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_lps(), atol=1e-4)
@@ -176,18 +178,72 @@ def test_volume_of_any_one_series_by_number_or_uid(dicom: Path, tmp_path: Path) 
     # Then its one series can be written all the same
     (row,) = json.loads(pirtad("inspect", half, "--json").stdout)["series"]
     for name in (row["series_uid"], f"{row['series_number']:g}"):
-        assert pirtad("volume", half, "--series", name, "--b-value", 1000, "-o", out).exit_code == 0
+        written = pirtad("volume", half, "--series", name, "--b-value", 1000, "--force", "-o", out)
+        assert (written.exit_code, written.stdout.endswith("unit as stored and rescaled\n")) == (0, True)
         np.testing.assert_array_equal(nibabel.load(out).get_fdata(), dwi)
-    assert "[no_such_series]" in pirtad("volume", half, "--series", "9.9", "-o", out).stderr
-    assert "[no_such_series]" in pirtad("volume", half, "--series", name, "--b-value", 0, "-o", out).stderr
+    assert "[no_such_series]" in pirtad("volume", half, "--series", "9.9", "-o", tmp_path / "no.nii").stderr
+    for option, code in ((("--b-value", 0), "no_such_series"), (("--volume", 2), "no_such_volume")):
+        refused = pirtad("volume", half, "--series", name, *option, "-o", tmp_path / "no.nii")
+        assert (refused.exit_code, f"[{code}]" in refused.stderr) == (1, True)
+    assert not (tmp_path / "no.nii").exists()
 
 
 def test_volume_refuses_what_makes_no_sense(dicom: Path, tmp_path: Path) -> None:
     assert pirtad("volume", dicom, "-o", tmp_path / "a.png").exit_code == 2
-    assert pirtad("volume", dicom, "--b-value", 0, "-o", tmp_path / "a.nii").exit_code == 2
+    for options in (
+        ("--b-value", 0),
+        ("--volume", 1),
+        ("--series", 1, "--kind", "dwi"),
+        ("--series", 1, "--volume", 0),
+    ):
+        assert pirtad("volume", dicom, *options, "-o", tmp_path / "a.nii").exit_code == 2
     nowhere = pirtad("volume", dicom, "-o", tmp_path / "none" / "a.nii")
     assert nowhere.exit_code == 1
-    assert "can't be written" in nowhere.stderr
+    assert "a.nii can't be written" in nowhere.stderr
+
+
+def test_volume_overwrites_only_with_force(dicom: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there.nii"
+    there.write_text("mine")
+
+    refused = pirtad("volume", dicom, "-o", there)
+
+    assert refused.exit_code == 4
+    assert "--force" in refused.stderr
+    assert there.read_text() == "mine"
+    assert pirtad("volume", dicom, "-o", there, "--force").exit_code == 0
+    assert nibabel.load(there).shape == SHAPE
+
+
+@pytest.mark.parametrize("arguments", [("inspect",), ("inspect", "--json"), ("volume", "-o", "out.nii")])
+def test_a_file_that_can_not_be_opened_is_named(
+    dicom: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    # Given a file of the study that may not be opened (by permissions alone, root could open it)
+    closed = sorted(dicom.rglob("*.dcm"))[3]
+    opened = Path.open
+
+    def may_open(path: Path, *args, **kwargs):
+        if path == closed:
+            raise PermissionError(EACCES, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", may_open)
+
+    result = pirtad(*arguments, dicom)
+
+    assert result.exit_code == 1
+    assert result.stderr == f"{closed} can't be read: Permission denied\n"
+
+
+def test_a_file_that_ends_in_an_error_while_it_is_read_is_no_traceback(tmp_path: Path) -> None:
+    # Given a file that opens and does not read (nothing is mapped at address 0); the system's error names none
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "a.dcm").symlink_to("/proc/self/mem")
+    for arguments in (("inspect",), ("volume", "-o", tmp_path / "out.nii")):
+        result = pirtad(*arguments, tmp_path / "study")
+        assert result.exit_code == 1
+        assert result.stderr == f"a file in {tmp_path / 'study'} can't be read: Input/output error\n"
 
 
 @pytest.mark.parametrize("unit", ["1", "milli", "micro"])

@@ -12,7 +12,7 @@ from pirtad.daemon.cli.example_config import example_toml
 from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES, Repeats, SeriesRule
 from pirtad.inference.dicom.kinds import Kind
 from pirtad.worker.selection import selection_rules
-from pirtad.worker.series_settings import RuleKind
+from pirtad.worker.series_settings import RuleKind, SeriesRuleSettings
 from pirtad.worker.settings import Settings, SettingsError, load_settings
 
 RULES = """\
@@ -89,8 +89,12 @@ def test_every_kind_a_rule_may_name_is_one() -> None:
         ('description = "dwi"\nscore = 0\nignore = false', 7, "says nothing"),
         ('ignore = true\ndescription = "(dwi"', 9, "series.rules.1.description: not a regular expression (missing )"),
         ('ignore = true\nmanufacturer = "*"', 9, "series.rules.1.manufacturer: not a regular expression"),
-        ('ignore = true\ndescription = "dwi|"', 9, "finds any text"),
-        ('ignore = true\ndescription = "dwi"\nmanufacturer = ".*"', 10, "finds any text"),
+        ('ignore = true\ndescription = "dwi|"', 9, "finds about any text"),
+        ('ignore = true\ndescription = "dwi"\nmanufacturer = ".*"', 10, "finds about any text"),
+        ('ignore = true\ndescription = "."', 9, "finds about any text"),
+        ("ignore = true\ndescription = '^\\w'", 9, "finds about any text"),
+        ('ignore = true\ndescription = "[a-z]"', 9, "finds about any text"),
+        ('ignore = true\ndescription = "^(?!phantom)"', 9, "finds about any text"),
         ('description = "dwi"\nkind = "eadc"', 9, "series.rules.1.kind"),
         ('description = "dwi"\nb_value_s_per_mm2 = 0', 9, "series.rules.1.b_value_s_per_mm2"),
         ('description = "dwi"\nb_value_s_per_mm2 = nan', 9, "series.rules.1.b_value_s_per_mm2"),
@@ -111,6 +115,11 @@ def test_what_cannot_be_meant_is_refused_with_its_place(tmp_path: Path, rule: st
     assert f"pirtad.toml:{line}: " in str(caught.value)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["^$", "dwi|adc", "b *1000", "^a", r"\d", "^(?!.*dwi)", r"^s?b\d+", "~"])
+def test_a_pattern_that_leaves_names_out_may_be_meant(pattern: str) -> None:
+    assert SeriesRuleSettings(description=pattern, ignore=True).description == pattern
 
 
 def test_a_pattern_may_ask_for_an_empty_name(tmp_path: Path) -> None:
@@ -135,9 +144,26 @@ def test_rules_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch
     ):
         load_settings(None)
 
-    monkeypatch.setenv("PIRTAD_SERIES__RULES", "phantom")
-    with pytest.raises(SettingsError, match=r"\(environment\).*series"):
+
+@pytest.mark.parametrize(
+    ("variable", "wanted"),
+    [
+        ("PIRTAD_SERIES__RULES", "list"),
+        ("pirtad_series__rules", "list"),
+        ("PIRTAD_LISTENER__ALLOWED_CALLING_AE_TITLES", "list"),
+        ("PIRTAD_SERIES", "object"),
+    ],
+)
+def test_a_variable_that_is_no_json_is_named_and_its_value_is_not(
+    monkeypatch: pytest.MonkeyPatch, variable: str, wanted: str
+) -> None:
+    monkeypatch.setenv("PIRTAD_LOG__LEVEL", "info")
+    monkeypatch.setenv("PIRTAD_PACS__AE_TITLE", "[phantom")  # the same text, where it is no JSON
+    monkeypatch.setenv(variable, "[phantom")
+    with pytest.raises(SettingsError) as caught:
         load_settings(None)
+    assert str(caught.value).startswith(f"{variable} (environment): a JSON {wanted} is wanted")
+    assert "phantom" not in str(caught.value)
 
 
 def test_the_examples_rule_is_usable_once_its_marks_are_gone(tmp_path: Path) -> None:

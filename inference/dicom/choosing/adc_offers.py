@@ -8,6 +8,7 @@ from pirtad.inference.dicom.choosing.candidates import (
     Offers,
     add,
     by_b_value,
+    is_declared_trace,
     offer_sent,
     reject,
     stacks,
@@ -84,11 +85,12 @@ def _level(b: float, frames: Sequence[Frame]) -> Level | None:
     kinds = {frame.diffusion.kind for frame in frames}
     if kinds == {Kind.B0}:
         return Level(b, layers_of(frames), averaged=True)
-    for kind in (Kind.TRACE, Kind.DWI):
-        if kind in kinds:
-            layers = layers_of([frame for frame in frames if frame.diffusion.kind is kind])
-            if layers.depth == 1 or kind is Kind.TRACE:
-                return Level(b, layers, averaged=False)
+    if traces := [frame for frame in frames if is_declared_trace(frame)]:
+        return Level(b, layers_of(traces), averaged=False)
+    if undeclared := [frame for frame in frames if frame.diffusion.kind in (Kind.TRACE, Kind.DWI)]:
+        layers = layers_of(undeclared)
+        if layers.depth == 1:
+            return Level(b, layers, averaged=False)
     directions = [frame for frame in frames if frame.diffusion.kind is Kind.DIRECTION]
     return Level(b, traceable(directions), averaged=False) if directions else None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pirtad.inference.dicom.choosing.layers import Layers, layers_of, repeats, split
+from pirtad.inference.dicom.choosing.modalities import modality_in_words
 from pirtad.inference.dicom.choosing.recipes import AdcFit, AsSent, GeometricMean, Recipe, why_no_trace
 from pirtad.inference.dicom.frames import Frame, Plane, Problem, Series
 from pirtad.inference.dicom.geometry import SliceStack
@@ -104,13 +105,28 @@ def stacks(series: Series, frames: Sequence[Frame], offers: Offers) -> list[list
     return groups
 
 
-def offer_sent(
-    series: Series, frames: Sequence[Frame], b: float | None, offers: Offers, code: str = "duplicate_slices"
-) -> None:
-    """Offer frames as they were sent: one a slice, or one candidate for each repetition that can be told apart.
+def is_declared_trace(frame: Frame) -> bool:
+    """Whether an attribute says that this is a trace image, and not its name or a site's rule."""
+    return frame.diffusion.kind is Kind.TRACE and not frame.diffusion.inferred
 
-    code: of the rejection where several images lie at one place and nothing tells them apart.
-    """
+
+def offer_single(series: Series, frames: Sequence[Frame], b: float, offers: Offers) -> None:
+    """Offer undeclared images as a trace if there is one a slice; "not_trace" otherwise."""
+    try:
+        layers = layers_of(frames)
+    except StudyNotUsable as error:
+        offers.rejections.append(reject(series, error.code, error.reason))
+        return
+    if layers.depth == 1:
+        add(series, AsSent(layers), b, offers)
+    else:
+        reason = f"{layers.depth} images of b {b_in_words(b)} at every slice position, none of them marked as the trace"
+        offers.rejections.append(reject(series, "not_trace", reason))
+
+
+def offer_sent(series: Series, frames: Sequence[Frame], b: float | None, offers: Offers) -> None:
+    """Offer declared images as they were sent: one a slice, or one candidate for each repetition that can be told
+    apart; "duplicate_slices" where several lie at one place and nothing tells them apart."""
     try:
         layers = layers_of(frames)
         if layers.depth == 1:
@@ -119,7 +135,7 @@ def offer_sent(
         parts = repeats(frames, len(layers.places))
         if parts is None:
             reason = f"{layers.depth} images at every slice position, and nothing tells them apart"
-            offers.rejections.append(reject(series, code, reason))
+            offers.rejections.append(reject(series, "duplicate_slices", reason))
             return
         for part in parts:
             add(series, AsSent(layers_of(part)), b, offers)
@@ -141,7 +157,7 @@ def why_not_whole(series: Series) -> str | None:
             return f"an image of the series is {kind}"
         if b is None and (kind in WEIGHTED or kind is Kind.B0):
             return "an image of the series states no b value"
-    silent = [frame for frame in series.frames if frame.diffusion.inferred]
+    silent = [frame for frame in series.frames if frame.diffusion.kind is Kind.B0 and frame.diffusion.inferred]
     unweighted = [frame for frame in series.frames if frame.diffusion.kind is Kind.B0]
     if silent and (len(silent) < len(unweighted) or _more_than_one_a_place(silent)):
         return "several images of one slice state no b value; one of them may be weighted"
@@ -176,7 +192,7 @@ def add(series: Series, recipe: Recipe, b: float | None, offers: Offers) -> None
 def unusable(series: Series, frames: Sequence[Frame]) -> Rejection | None:
     """Why the pixels of these frames must not be used, or None."""
     if series.modality != "MR":
-        return reject(series, "not_mr", f"modality {series.modality or 'not stated'}, not MR")
+        return reject(series, "not_mr", f"modality {modality_in_words(series.modality)}, not MR")
     for frame in frames:
         if problem := frame.instance.problem:
             return reject(series, problem.code, problem.reason)

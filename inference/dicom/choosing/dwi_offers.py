@@ -9,7 +9,9 @@ from pirtad.inference.dicom.choosing.candidates import (
     Rejection,
     add,
     by_b_value,
+    is_declared_trace,
     offer_sent,
+    offer_single,
     reject,
     stacks,
     traceable,
@@ -56,19 +58,23 @@ def _out_of_range(series: Series, b_values: Sequence[float], rules: SelectionRul
 
 
 def _offer_dwi(series: Series, frames: Sequence[Frame], b: float, rules: SelectionRules, offers: Offers) -> None:
-    traces = [frame for frame in frames if frame.diffusion.kind is Kind.TRACE]
+    traces = [frame for frame in frames if is_declared_trace(frame)]
     directions = [frame for frame in frames if frame.diffusion.kind is Kind.DIRECTION]
-    undeclared = [frame for frame in frames if frame.diffusion.kind is Kind.DWI]
+    undeclared = [frame for frame in frames if frame.diffusion.kind in _TRACE_OR_NOT and not is_declared_trace(frame)]
     if traces:
         offer_sent(series, traces, b, offers)
     elif undeclared:
-        # One image a slice with nothing said about directions is a trace; more than one may be anything.
-        offer_sent(series, undeclared, b, offers, code="not_trace")
+        # One image a slice with nothing said about directions is a trace. More than one may be anything, whatever
+        # times and numbers they carry: scanners number single directions too.
+        offer_single(series, undeclared, b, offers)
     if directions and rules.compute_trace:
         _offer_mean(series, directions, b, offers)
     elif directions and not traces and not undeclared:
         reason = f"b {b_in_words(b)} images of single gradient directions, and computing a trace is switched off"
         offers.rejections.append(reject(series, "not_trace", reason))
+
+
+_TRACE_OR_NOT = {Kind.TRACE, Kind.DWI}
 
 
 def _offer_mean(series: Series, frames: Sequence[Frame], b: float, offers: Offers) -> None:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from pirtad.inference.dicom.frames import Frame, Plane, Problem
 from pirtad.inference.dicom.geometry import (
+    COSINE_TOLERANCE,
     POSITION_TOLERANCE_MM,
     SPACING_TOLERANCE,
     SliceStack,
+    broken,
     stack_of,
 )
-from pirtad.inference.dicom.reading.planes import COSINE_TOLERANCE
-from pirtad.inference.errors import StudyNotUsable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,9 +54,9 @@ def layers_of(frames: Sequence[Frame]) -> Layers:
     """
     planes = [_plane(frame) for frame in frames]
     if not planes:
-        raise _broken("no images")
+        raise broken("no images")
     if not _parallel(planes[0], planes).all():
-        raise _broken("its images differ in size, orientation, spacing or frame of reference")
+        raise broken("its images differ in size, orientation, spacing or frame of reference")
     normal = np.cross(*planes[0].cosines)
     positions = np.array([plane.position for plane in planes])
     along = positions @ normal
@@ -65,11 +65,11 @@ def layers_of(frames: Sequence[Frame]) -> Layers:
     places = np.split(order, starts)
     for place in places:
         if np.linalg.norm(positions[place] - positions[place[0]], axis=1).max() > 2 * POSITION_TOLERANCE_MM:
-            raise _broken("images of one slice are shifted against each other")
+            raise broken("images of one slice are shifted against each other")
     stack = stack_of([planes[place[0]] for place in places])
     counts = sorted({len(place) for place in places})
     if len(counts) > 1:
-        raise _broken(f"some of its {len(places)} slices are there {counts[0]} times, others {counts[-1]} times")
+        raise broken(f"some of its {len(places)} slices are there {counts[0]} times, others {counts[-1]} times")
     ordered = tuple(tuple(sorted((frames[at] for at in places[k]), key=_identity)) for k in stack.order)
     return Layers(stack, ordered)
 
@@ -111,7 +111,7 @@ def repeats(frames: Sequence[Frame], slices: int) -> list[list[Frame]] | None:
 
 def _plane(frame: Frame) -> Plane:
     if isinstance(frame.plane, Problem):
-        raise _broken(frame.plane.reason)
+        raise broken(frame.plane.reason)
     return frame.plane
 
 
@@ -129,10 +129,3 @@ def _parallel(lead: Plane, planes: Sequence[Plane]) -> NDArray[np.bool_]:
     same &= np.abs(cosines - lead.cosines.reshape(6)).max(axis=1) <= COSINE_TOLERANCE
     same &= np.abs(spacing / np.array(lead.spacing_mm) - 1).max(axis=1) <= SPACING_TOLERANCE
     return np.asarray(same)
-
-
-_RESEND = "Compare the number of images with the archive's and send the series again."
-
-
-def _broken(what: str) -> StudyNotUsable:
-    return StudyNotUsable("broken_geometry", f"broken geometry: {what}", _RESEND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pirtad.inference.dicom.choosing.candidates import Rejection, reject
+from pirtad.inference.dicom.choosing.modalities import modality_in_words
 from pirtad.inference.dicom.frames import Series
 from pirtad.inference.dicom.kinds import Kind
 
@@ -21,7 +22,7 @@ _NOT_OURS = {
 def plain_rejection(series: Series) -> Rejection:
     """The reason for a series that offers neither DWI nor ADC images."""
     if series.modality != "MR":
-        return reject(series, "not_mr", f"modality {series.modality or 'not stated'}, not MR")
+        return reject(series, "not_mr", f"modality {modality_in_words(series.modality)}, not MR")
     kinds = {frame.diffusion.kind for frame in series.frames}
     for kind, (code, reason) in _NOT_OURS.items():
         if kinds == {kind} or (kind is Kind.UNCLEAR and kind in kinds):

@@ -14,9 +14,11 @@ SAME_GRID_MM = 0.5
 """Two stacks whose corner voxels lie this close are on one grid."""
 
 
-def mismatch(one: SliceStack, other: SliceStack) -> str | None:
-    """Why two stacks cannot be one patient position, or None. Only a shared frame of reference is registered."""
-    if not one.frame_of_reference_uid or one.frame_of_reference_uid != other.frame_of_reference_uid:
+def mismatch(one: SliceStack, other: SliceStack, *, one_series: bool = False) -> str | None:
+    """Why two stacks cannot be one patient position, or None. Registered is what shares a frame of reference that is
+    stated, or is of one series."""
+    named = bool(one.frame_of_reference_uid) or one_series
+    if not named or one.frame_of_reference_uid != other.frame_of_reference_uid:
         return "FrameOfReferenceUID differs or is absent"
     shared = min(share_inside(one, other), share_inside(other, one))
     if shared < MIN_SHARED_VOLUME:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pirtad.inference.dicom.choosing.candidates import Candidate
+from pirtad.inference.dicom.choosing.candidates import Candidate, is_declared_trace
 from pirtad.inference.dicom.choosing.inspection import Refusal
 from pirtad.inference.dicom.choosing.overlap import lost_slices, mismatch, same_grid
 from pirtad.inference.dicom.choosing.rules import Repeats, SelectionRules
-from pirtad.inference.dicom.choosing.scoring import LEVEL, Score, same_acquisition, score, times
-from pirtad.inference.dicom.kinds import b_in_words
+from pirtad.inference.dicom.choosing.scoring import LEVEL, Score, same_acquisition, score, site_score, times
+from pirtad.inference.dicom.kinds import SAME_B_VALUE_S_PER_MM2, b_in_words
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,18 +34,20 @@ class Pair:
 
 def best_pair(dwi: Sequence[Candidate], adc: Sequence[Candidate], rules: SelectionRules) -> Pair | Refusal:
     """The one best pair, or why there is none: "pair_mismatch", "ambiguous", "broken_geometry" (a slice is lost)."""
-    fitting = [(one, other) for one in dwi for other in adc if mismatch(one.stack, other.stack) is None]
+    fitting = [(one, other) for one in dwi for other in adc if _mismatch(one, other) is None]
     if not fitting:
-        reasons = {mismatch(one.stack, other.stack) for one in dwi for other in adc} - {None}
+        reasons = {_mismatch(one, other) for one in dwi for other in adc} - {None}
         return Refusal(
             "pair_mismatch",
             f"{len(dwi)} DWI and {len(adc)} ADC candidates, none belong together: "
             f"{'; '.join(sorted(map(str, reasons)))}",
             "Check in `pirtad inspect` whether the ADC map of this acquisition was sent.",
         )
-    pairs = sorted((Pair(one, other, score(one, other, rules)) for one, other in fitting), key=_order)
+    pairs = sorted((Pair(one, other, score(one, other, dwi, rules)) for one, other in fitting), key=_order)
     best = pairs[0]
     level = [pair for pair in pairs if best.score.total - pair.score.total < LEVEL]
+    if look_alikes := _look_alikes(best.dwi, dwi, rules):
+        return _undeclared(look_alikes)
     if len(level) > 1:
         if rules.repeats is not Repeats.LAST or not _told_apart(level):
             return _ambiguous(level)
@@ -66,24 +68,62 @@ def _order(pair: Pair) -> tuple[float, str, str]:
     return -pair.score.total, pair.dwi.series.series_uid, pair.adc.series.series_uid
 
 
-def _ambiguous(level: Sequence[Pair]) -> Refusal:
+def _mismatch(dwi: Candidate, adc: Candidate) -> str | None:
+    return mismatch(dwi.stack, adc.stack, one_series=dwi.series is adc.series)
+
+
+def _look_alikes(chosen: Candidate, dwi: Sequence[Candidate], rules: SelectionRules) -> list[Candidate]:
+    """Undeclared images of one b value on one grid, if there are several volumes of them: a trace and a repetition, or
+    three directions; nothing says which. Empty where the chosen one is declared, computed, alone, or preferred by a
+    rule of the site."""
+    if chosen.computed or all(map(is_declared_trace, chosen.frames)) or site_score(chosen, rules) > 0:
+        return []
+    alike = [
+        other
+        for other in dwi
+        if not other.computed
+        and not all(map(is_declared_trace, other.frames))
+        and abs((other.b_value_s_per_mm2 or 0) - (chosen.b_value_s_per_mm2 or 0)) <= SAME_B_VALUE_S_PER_MM2
+        and same_grid(other.stack, chosen.stack)
+    ]
+    return alike if len(alike) > 1 else []
+
+
+def _numbers(candidates: Iterable[Candidate]) -> str:
+    found = sorted({candidate.series.instances[0].series_number for candidate in candidates})
+    return ", ".join(f"{number:g}" for number in found)
+
+
+_BY_RULE = "say which to take with `ignore` or `score` in [[series.rules]] of pirtad.toml, then `pirtad retry`."
+
+
+def _undeclared(alike: Sequence[Candidate]) -> Refusal:
     return Refusal(
         "ambiguous",
-        f"{len(level)} pairs of DWI and ADC fit equally well "
-        f"({len({id(pair.dwi) for pair in level})} DWI, {len({id(pair.adc) for pair in level})} ADC candidates)",
-        'A repeated acquisition? Send only the series to be read, or set `repeats = "last"` under [series] in '
-        "pirtad.toml, then `pirtad retry`.",
+        f"{len(alike)} volumes of one b value and nothing that marks one as the trace (series {_numbers(alike)}): "
+        "they may be single directions",
+        f"Compare them with `pirtad volume`; {_BY_RULE}",
+    )
+
+
+def _ambiguous(level: Sequence[Pair]) -> Refusal:
+    dwi, adc = {id(pair.dwi): pair.dwi for pair in level}, {id(pair.adc): pair.adc for pair in level}
+    repeated = 'If it is a repeated acquisition, `repeats = "last"` under [series] takes the last; else '
+    return Refusal(
+        "ambiguous",
+        f"{len(level)} pairs of DWI and ADC fit equally well ({len(dwi)} DWI of series {_numbers(dwi.values())}, "
+        f"{len(adc)} ADC of series {_numbers(adc.values())})",
+        f"{repeated if _told_apart(level) else 'Two renditions of one acquisition? '}{_BY_RULE}",
     )
 
 
 def _moment(pair: Pair) -> tuple[str, str]:
-    return max((moment for _, moment in times(pair.dwi)), default=""), max(
-        (moment for _, moment in times(pair.adc)), default=""
-    )
+    return max(times(pair.dwi), default=""), max(times(pair.adc), default="")
 
 
 def _told_apart(level: Sequence[Pair]) -> bool:
-    """Whether acquisition times say which of the repetitions came last."""
+    """Whether acquisition times, all with a date or all without, say which of the repetitions came last."""
     moments = [_moment(pair) for pair in level]
     latest = max(moments)
-    return all(latest) and moments.count(latest) == 1
+    lengths = {len(moment) for pair in moments for moment in pair}
+    return all(latest) and len(lengths) == 1 and moments.count(latest) == 1

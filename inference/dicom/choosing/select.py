@@ -96,6 +96,7 @@ class _Series:
     dwi: Offers = field(default_factory=Offers)
     adc: Offers = field(default_factory=Offers)
     ignored: bool = False
+    ruled: bool = False
 
     def rejection(self, otherwise: tuple[str, str]) -> Rejection:
         """Why it was not taken; `otherwise` where it could have been."""
@@ -105,6 +106,8 @@ class _Series:
             return self._because(*otherwise)
         for found in (*self.dwi.rejections, *self.adc.rejections):
             return found
+        if self.ruled:
+            return self._because("ignored_by_rule", "a rule of this site says that it is neither DWI nor ADC map")
         return plain_rejection(self.series)
 
     def _because(self, code: str, reason: str) -> Rejection:
@@ -139,7 +142,8 @@ def _offered(series: Series, rules: SelectionRules) -> _Series:
     if rule is not None and rule.ignore:
         return _Series(series, ignored=True)
     meant = _as_ruled(series, rule) if rule is not None else series
-    return _Series(meant, dwi_offers(meant, rules), adc_offers(meant, rules))
+    ruled = rule is not None and rule.kind is not None
+    return _Series(meant, dwi_offers(meant, rules), adc_offers(meant, rules), ruled=ruled)
 
 
 def _rule(series: Series, rules: SelectionRules) -> SeriesRule | None:
@@ -153,15 +157,25 @@ def _as_ruled(series: Series, rule: SeriesRule) -> Series:
     return replace(series, frames=tuple(_frame_as_ruled(frame, rule) for frame in series.frames))
 
 
+_RULED = "a rule of this site"
+
+
 def _frame_as_ruled(frame: Frame, rule: SeriesRule) -> Frame:
     found = frame.diffusion
+    stated = found.b_value_s_per_mm2
+    if rule.kind is Kind.B0:
+        return replace(frame, diffusion=Diffusion(Kind.B0, 0.0, because=_RULED))
+    if found.kind is Kind.B0 and rule.kind in (None, *WEIGHTED) and not found.inferred:
+        return frame  # what the rule says of the series' weighted images is not said of these
     kind = found.kind if rule.kind is None else rule.kind
-    weighted = kind in WEIGHTED or kind is Kind.B0
-    b = found.b_value_s_per_mm2 if rule.b_value_s_per_mm2 is None else rule.b_value_s_per_mm2
-    if kind is Kind.B0 and b is None:
-        b = 0.0
-    ruled = Diffusion(kind, b if weighted else None, found.direction if weighted else None, "a rule of this site")
-    return replace(frame, diffusion=ruled)
+    if rule.kind is None and kind not in WEIGHTED:
+        return frame
+    if kind not in WEIGHTED:
+        return replace(frame, diffusion=Diffusion(kind, because=_RULED))
+    silent = stated is None or (found.kind is Kind.B0 and found.inferred)
+    b = rule.b_value_s_per_mm2 if silent else stated
+    # Inferred: so that several images a slice are not taken for repetitions of one trace.
+    return replace(frame, diffusion=Diffusion(kind, b, found.direction, _RULED, inferred=True))
 
 
 def _unless_chosen(one: _Series, pair: Pair | None, refusal: Refusal | None) -> Rejection | None:
@@ -176,7 +190,7 @@ def _unless_chosen(one: _Series, pair: Pair | None, refusal: Refusal | None) -> 
 def _missing(code: str, wanted: str, offered: Sequence[_Series], near: Sequence[Sequence[Rejection]]) -> Refusal:
     failed = [rejection for rejections in near for rejection in rejections]
     reason = f"no {wanted}: {len(offered)} series looked at"
-    hint = f"`pirtad inspect` lists every series; check that the protocol sends the {wanted} to this destination."
+    hint = _hint(wanted, {one.code for one in failed}, offered)
     if failed:
         reason += f"; {len({one.series_uid for one in failed})} of them came near: "
         reason += "; ".join(sorted({one.reason for one in failed}))
@@ -184,10 +198,27 @@ def _missing(code: str, wanted: str, offered: Sequence[_Series], near: Sequence[
         if len(codes) == 1:
             return Refusal(codes.pop(), reason, hint)
     else:
-        unclear = sum(one.series.kind is Kind.UNCLEAR for one in offered)
+        unclear = _unclear(offered)
         reason += f", none is one{f' ({unclear} unclear)' if unclear else ''}"
     return Refusal(code, reason, hint)
 
 
+def _unclear(offered: Sequence[_Series]) -> int:
+    """How many series hold images whose header does not say what they are."""
+    return sum(any(frame.diffusion.kind is Kind.UNCLEAR for frame in one.series.frames) for one in offered)
+
+
+def _hint(wanted: str, codes: set[str], offered: Sequence[_Series]) -> str:
+    """What an operator can do about it, by the cause."""
+    if codes & _LOST:
+        return "Compare the number of images with the archive's, send the study again, then `pirtad retry`."
+    if codes & _UNDECLARED or _unclear(offered):
+        rule = "say what the series is in [[series.rules]] of pirtad.toml, then `pirtad retry`."
+        return f"`pirtad inspect` tells what each header says; if you know better, {rule}"
+    return f"`pirtad inspect` lists every series; check that the protocol sends the {wanted} to this destination."
+
+
 # Reasons that say in other words that there is no such series.
 _PLAIN_MISS = {"b_value_out_of_range", "not_mr", "no_adc_fit"}
+_LOST = {"broken_geometry", "duplicate_slices", "truncated_instance"}
+_UNDECLARED = {"b_value_unknown", "not_trace"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pirtad.inference.dicom.choosing.inspection import Refusal
+from pirtad.inference.dicom.choosing.modalities import modality_in_words
 from pirtad.inference.dicom.frames import Series
 from pirtad.inference.dicom.identity import conflicting_attributes
 from pirtad.inference.dicom.kinds import WEIGHTED, Kind
@@ -26,7 +27,7 @@ def whole_study(series: Sequence[Series]) -> Refusal | None:
             "Find out in the archive whose images these are, correct them there, and send the study again.",
         )
     if all(one.modality != "MR" for one in series):
-        found = ", ".join(sorted({one.modality or "not stated" for one in series}))
+        found = ", ".join(sorted({modality_in_words(one.modality) for one in series}))
         return Refusal("not_mr", f"no MR series: modality {found}", "Route only brain MRI studies here.")
     if elsewhere := _body_parts_elsewhere(series):
         return Refusal(
@@ -52,5 +53,6 @@ def _body_parts_elsewhere(series: Sequence[Series]) -> list[str]:
     stated = {
         frame.instance.body_part.upper() for one in series for frame in one.frames if frame.diffusion.kind in _OF_A_PAIR
     } - {""}
-    far = [part for part in stated if any(word in part for word in _NOT_NEAR_THE_HEAD)]
-    return sorted(far) if len(far) == len(stated) else []
+    far = [{word for word in _NOT_NEAR_THE_HEAD if word in part} for part in stated]
+    # The words and not the attribute, in which anything may have been typed.
+    return sorted(set().union(*far)) if all(far) else []

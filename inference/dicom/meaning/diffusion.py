@@ -19,45 +19,22 @@ from dataclasses import replace
 from pydicom import Dataset
 from pydicom.tag import BaseTag
 
-from pirtad.inference.dicom.attributes import items, raw_numbers, raw_texts, text, texts
+from pirtad.inference.dicom.attributes import raw_numbers, raw_texts, texts
 from pirtad.inference.dicom.kinds import MAX_B0_S_PER_MM2, SAME_B_VALUE_S_PER_MM2, WEIGHTED, Diffusion, Kind
+from pirtad.inference.dicom.meaning.maps import MAGNITUDE_TOKENS, TRACE_TOKENS, map_by_image_type, map_by_name
 from pirtad.inference.dicom.meaning.names import NameSays, name_says
 from pirtad.inference.dicom.meaning.vendors import canon, ge, philips, siemens, uih
 from pirtad.inference.dicom.meaning.vendors.private import PrivateElements, Stated, plausible_b, unit, vector
 
 _IMAGE_TYPE, _MANUFACTURER = BaseTag(0x00080008), BaseTag(0x00080070)
-_COMPONENT, _CONTRAST = BaseTag(0x00089208), BaseTag(0x00089209)
+_CONTRAST = BaseTag(0x00089209)
 _SCANNING_SEQUENCE, _SEQUENCE_NAME, _PULSE_SEQUENCE = BaseTag(0x00180020), BaseTag(0x00180024), BaseTag(0x00189005)
 _B_VALUE, _DIRECTIONALITY, _GRADIENT = BaseTag(0x00189087), BaseTag(0x00189075), BaseTag(0x00189089)
-_IMAGE_COMMENTS, _RESCALE_TYPE, _REAL_WORLD = BaseTag(0x00204000), BaseTag(0x00281054), BaseTag(0x00409096)
+_IMAGE_COMMENTS = BaseTag(0x00204000)
 
-# Values of ImageType that settle the kind, in this order: a reformat of an ADC map is a reformat.
-_TOKENS: tuple[tuple[Kind, frozenset[str]], ...] = (
-    (Kind.OTHER, frozenset({"MPR", "CSAMPR", "CSA MPR", "MIP", "MAX IP", "MIN IP", "REFORMATTED", "LOCALIZER"})),
-    (Kind.OTHER, frozenset({"PROJECTION IMAGE", "SCREEN SAVE", "SCREENSAVE", "FIELD MAP", "B0 MAP"})),
-    (Kind.OTHER, frozenset({"P", "PHASE", "PHASE MAP", "I", "IMAGINARY"})),
-    (Kind.EADC, frozenset({"EADC"})),
-    (Kind.EXPONENTIAL, frozenset({"EXP", "EXPONENTIAL"})),
-    (Kind.COLOUR_FA, frozenset({"COLFA", "CFA", "FA_COLOR", "COLORFA"})),
-    (Kind.FA, frozenset({"FA", "DIFFUSION_ANISO"})),
-    (Kind.TENSOR, frozenset({"TENSOR", "TENSOR_B0", "RA", "EVALUE", "LINEAR", "PLANAR"})),
-    (
-        Kind.PERFUSION,
-        frozenset({"PERFUSION", "ASL", "CBF", "RCBF", "RELCBF", "CBV", "RCBV", "RELCBV", "CORRECTED RELCBV"}),
-    ),
-    (Kind.PERFUSION, frozenset({"MTT", "RELMTT", "TTP", "TMAX", "PBP", "GBP", "PERFUSION_ASL"})),
-    (Kind.CALCULATED_DWI, frozenset({"CALC_BVALUE", "CALC_B", "CALCULATED_BVALUE", "SYNTHETIC"})),
-)
-_REAL_TOKENS = frozenset({"R", "REAL"})
-_TRACE_TOKENS = frozenset({"TRACEW", "TRACE", "ISOTROPIC"})
-# 'M_SE', 'M': a magnitude image as acquired. Philips ADC maps are ORIGINAL too, but say ADC in place of M.
-_MAGNITUDE_TOKENS = frozenset({"M", "M_SE", "M_FFE", "M_IR"})
 _NO_DIFFUSION_CONTRASTS = frozenset(
     {"T1", "T2", "T2_STAR", "TOF", "STIR", "FLUID_ATTENUATED", "PROTON_DENSITY", "FLOW_ENCODED", "TAGGING"}
 )
-_DIFFUSIVITY_UNITS = ("MM2/S", "MM^2/S", "UM2/S", "MM²/S")
-_ADC_CODE = "113041"
-"""Apparent Diffusion Coefficient, DCM, PS3.16."""
 NOMINAL_TOLERANCE = 0.2
 """How far the b value of a sequence's name may lie from the one that was reached: 7 % in a real set; chosen."""
 
@@ -81,26 +58,31 @@ def diffusion_of(dataset: Dataset) -> Diffusion:
     original = "ORIGINAL" in tokens
     name = name_says(series_name(dataset))
 
-    mapped = _map_by_image_type(dataset, tokens, name)
-    if mapped is not None:
+    mapped = map_by_image_type(dataset, tokens, name)
+    if mapped is not None and mapped.kind is not Kind.UNCLEAR:
         return mapped
     sources = _sources(dataset, tokens, name)
+    b_value, b_says, contradiction = _b_value(sources)
+    # What is unclear about an image is not its b value, as long as that is stated without contradiction.
+    clear_b_value = None if contradiction else b_value
+    if mapped is not None:
+        return replace(mapped, b_value_s_per_mm2=clear_b_value)
     told = next((stated for stated in sources if stated.kind is not None), None)
     if told is not None and told.kind is not None:
         return Diffusion(told.kind, because=told.kind_source)
-    b_value, b_says, contradiction = _b_value(sources)
     contrast = _first(raw_texts(dataset, _CONTRAST)).upper()
     weighted = b_value is not None and b_value > MAX_B0_S_PER_MM2
     sign = _diffusion_sign(dataset, tokens, contrast, sources, b_value)
     shape, shape_source, direction = _shape(tokens, sources)
     is_b0 = sign != "" and b_value is not None and not weighted
-    acquired = original and (bool(tokens & _MAGNITUDE_TOKENS) or shape is not None or is_b0)
+    acquired = original and (bool(tokens & MAGNITUDE_TOKENS) or shape is not None or is_b0)
 
-    if not (tokens & _TRACE_TOKENS or (acquired and b_value is not None)):
+    if not (tokens & TRACE_TOKENS or (acquired and b_value is not None)):
         # What was acquired with a stated b value, or is a trace by its ImageType, is that, whatever its name.
-        named = _map_by_name(dataset, tokens, name, acquired, weighted or contradiction != "", sign)
+        copied = clear_b_value is not None and shape is None and _could_be_copied(tokens, sources)
+        named = map_by_name(dataset, tokens, name, acquired, weighted or contradiction != "", copied, sign)
         if named is not None:
-            return named
+            return replace(named, b_value_s_per_mm2=clear_b_value) if named.kind is Kind.UNCLEAR else named
     if not weighted and contrast == "PERFUSION":
         return Diffusion(Kind.PERFUSION, because="AcquisitionContrast PERFUSION")
     if not sign:
@@ -108,23 +90,26 @@ def diffusion_of(dataset: Dataset) -> Diffusion:
     if not sign:
         return Diffusion(Kind.OTHER, because="nothing speaks of diffusion")
     if contradiction:
-        return Diffusion(Kind.UNCLEAR, because=contradiction)
+        return Diffusion(Kind.UNCLEAR, because=f"unclear which b value: {contradiction}")
     if b_value is None and original and _is_canon(dataset) and not any(name.b_values):
         # Canon writes DiffusionBValue on weighted images only (inference/dicom/meaning/vendors/canon.py).
         return Diffusion(Kind.B0, 0.0, because="Canon, no DiffusionBValue", inferred=True)
     if b_value is not None and not weighted:
         return Diffusion(Kind.B0, b_value, because=b_says)
-    if _TRACE_TOKENS & tokens and raw_texts(dataset, _DIRECTIONALITY)[:1] == ("DIRECTIONAL",):
-        return Diffusion(Kind.UNCLEAR, because="ImageType says trace, DiffusionDirectionality DIRECTIONAL")
+    if TRACE_TOKENS & tokens and raw_texts(dataset, _DIRECTIONALITY)[:1] == ("DIRECTIONAL",):
+        reason = "unclear whether trace or direction: ImageType says trace, DiffusionDirectionality DIRECTIONAL"
+        return Diffusion(Kind.UNCLEAR, b_value, because=reason)
     because = b_says or sign
-    if shape is None and "DERIVED" in tokens and not tokens & _MAGNITUDE_TOKENS and not (name.trace or name.b_values):
+    if shape is None and "DERIVED" in tokens and not tokens & MAGNITUDE_TOKENS and not (name.trace or name.b_values):
         # A map may carry the most representative b value of its images (PS3.3 C.8.13.5.9).
-        return Diffusion(Kind.UNCLEAR, because=f"{because}, but DERIVED and not said to be a trace")
-    if shape is None and name.trace:
+        reason = f"unclear whether trace or map: {because}, but DERIVED and not said to be a trace"
+        return Diffusion(Kind.UNCLEAR, b_value, because=reason)
+    by_name_alone = shape is None and name.trace
+    if by_name_alone:
         shape, shape_source = True, "the name says trace"
     kind = Kind.DWI if shape is None else Kind.TRACE if shape else Kind.DIRECTION
     because = ", ".join(dict.fromkeys(part for part in (because, shape_source) if part))
-    return Diffusion(kind, b_value, unit(direction) if kind is Kind.DIRECTION else None, because)
+    return Diffusion(kind, b_value, unit(direction) if kind is Kind.DIRECTION else None, because, by_name_alone)
 
 
 def settle(diffusions: Sequence[Diffusion], name: str) -> tuple[Diffusion, ...]:
@@ -143,7 +128,7 @@ def settle(diffusions: Sequence[Diffusion], name: str) -> tuple[Diffusion, ...]:
 def _with_named_b(found: Diffusion, b_value: float) -> Diffusion:
     because = f"{found.because}, b {b_value:g} from the name"
     if b_value <= MAX_B0_S_PER_MM2:
-        return Diffusion(Kind.B0, b_value, because=because)
+        return Diffusion(Kind.B0, b_value, because=because, inferred=True)
     return replace(found, b_value_s_per_mm2=b_value, because=because)
 
 
@@ -163,76 +148,11 @@ def _first(values: tuple[str, ...]) -> str:
     return values[0] if values else ""
 
 
-def _map_by_image_type(dataset: Dataset, tokens: frozenset[str], name: NameSays) -> Diffusion | None:
-    is_adc = any(token == "ADC" or token.startswith("ADC_") for token in tokens)
-    for kind, meant in _TOKENS:
-        for token in sorted(tokens & meant):
-            return Diffusion(kind, because=f"ImageType {token}")
-    for token in sorted(tokens):
-        if token.startswith(("EADC", "EXP")):
-            return Diffusion(Kind.EADC if "ADC" in token else Kind.EXPONENTIAL, because=f"ImageType {token}")
-    if is_adc and tokens & _TRACE_TOKENS:
-        return Diffusion(Kind.UNCLEAR, because="ImageType says ADC and trace")
-    if is_adc:
-        exponential = name.exponential
-        return (
-            Diffusion(exponential, because="the name says exponential")
-            if exponential is not None
-            else Diffusion(Kind.ADC, because="ImageType ADC")
-        )
-    component = _first(raw_texts(dataset, _COMPONENT)).upper()
-    if component in {"PHASE", "IMAGINARY"} or (component == "REAL" and "ORIGINAL" in tokens):
-        return Diffusion(Kind.OTHER, because=f"ComplexImageComponent {component}")
-    if "ORIGINAL" in tokens and tokens & _REAL_TOKENS:
-        return Diffusion(Kind.OTHER, because="ImageType REAL")
-    return None
-
-
-def _map_by_name(
-    dataset: Dataset, tokens: frozenset[str], name: NameSays, acquired: bool, weighted: bool, sign: str
-) -> Diffusion | None:
-    """A map that only its name, or the unit of its values, gives away. `weighted`: the header claims a b value."""
-    original = "ORIGINAL" in tokens
-    if name.exponential is not None:
-        return Diffusion(name.exponential, because="the name says exponential")
-    if name.calculated and not original:
-        return Diffusion(Kind.CALCULATED_DWI, because="the name says calculated")
-    if name.reformat and not original:
-        return Diffusion(Kind.OTHER, because="the name says reformat")
-    if name.adc and weighted:
-        # It may be either; taking a map for the trace would invent a lesion.
-        return Diffusion(Kind.UNCLEAR, because="the name says ADC, the header a b value")
-    if name.adc and acquired:
-        return Diffusion(Kind.UNCLEAR, because="the name says ADC, ImageType an acquired image")
-    if name.adc:
-        return Diffusion(Kind.ADC, because="the name says ADC")
-    if name.anisotropy is not None and not original and not weighted:
-        return Diffusion(name.anisotropy, because="the name says a tensor's map")
-    if "DERIVED" in tokens and not tokens & _MAGNITUDE_TOKENS and _is_diffusivity(dataset):
-        if weighted:
-            return Diffusion(Kind.UNCLEAR, because="the unit is a diffusivity's, the header states a b value")
-        return Diffusion(Kind.ADC, because="the unit of the values is a diffusivity's")
-    if name.philips_map and not acquired and (sign or name.dwi):
-        return Diffusion(Kind.UNCLEAR, because="the name is that of a Philips map, ImageType is not")
-    if name.perfusion and not sign:
-        return Diffusion(Kind.PERFUSION, because="the name says perfusion")
-    return None
-
-
-def _is_diffusivity(dataset: Dataset) -> bool:
-    if any(unit_ in _first(raw_texts(dataset, _RESCALE_TYPE, "LO")).upper() for unit_ in _DIFFUSIVITY_UNITS):
-        return True
-    if _REAL_WORLD not in dataset:
-        return False
-    for item in items(dataset, "RealWorldValueMappingSequence"):
-        for units in items(item, "MeasurementUnitsCodeSequence"):
-            if any(unit_ in text(units, "CodeValue").upper() for unit_ in _DIFFUSIVITY_UNITS):
-                return True
-        for quantity in items(item, "QuantityDefinitionSequence"):
-            for code in items(quantity, "ConceptCodeSequence"):
-                if text(code, "CodeValue") == _ADC_CODE:
-                    return True
-    return False
+def _could_be_copied(tokens: frozenset[str], sources: Sequence[Stated]) -> bool:
+    """Whether a calculated image may have its b value from its sources: a sequence's name that states it as well is a
+    second witness, and then it is less clear."""
+    calculated = "DERIVED" in tokens and not tokens & ({"ORIGINAL"} | MAGNITUDE_TOKENS | TRACE_TOKENS)
+    return calculated and all(stated.nominal_b_s_per_mm2 is None for stated in sources)
 
 
 def _sources(dataset: Dataset, tokens: frozenset[str], name: NameSays) -> tuple[Stated, ...]:
@@ -247,7 +167,9 @@ def _sources(dataset: Dataset, tokens: frozenset[str], name: NameSays) -> tuple[
     if maker.startswith("GE") or private.made_by("GEMS_"):
         found += ge.read(private, "ORIGINAL" in tokens, "EP" in scanning if scanning else None)
     if "PHILIPS" in maker or private.made_by("PHILIPS"):
-        found += philips.read(private)
+        # A b of 0 counts there only where neither attribute nor name speaks of a weighting.
+        open_b_value = found[0].b_value_s_per_mm2 is None and min(name.b_values, default=0.0) <= MAX_B0_S_PER_MM2
+        found += philips.read(private, open_b_value=open_b_value)
     if "UIH" in maker or "UNITED IMAGING" in maker or private.made_by("IMAGE PRIVATE HEADER"):
         found += uih.read(private)
     if maker.startswith(canon.MANUFACTURERS):
@@ -303,7 +225,7 @@ def _shape(
 ) -> tuple[bool | None, str, tuple[float, float, float] | None]:
     """(isotropic or not or not known, the attribute it is from, gradient direction)."""
     direction = next((stated.direction for stated in sources if stated.direction is not None), None)
-    for token in sorted(tokens & _TRACE_TOKENS):
+    for token in sorted(tokens & TRACE_TOKENS):
         return True, f"ImageType {token}", direction
     for stated in sources:
         if stated.isotropic is not None:
@@ -322,7 +244,7 @@ def _diffusion_sign(
         return "a b value"
     if any(stated.diffusion is False for stated in sources) or contrast in _NO_DIFFUSION_CONTRASTS:
         return ""
-    for token in sorted(tokens & (_TRACE_TOKENS | {"DIFFUSION"})):
+    for token in sorted(tokens & (TRACE_TOKENS | {"DIFFUSION"})):
         return f"ImageType {token}"
     if contrast == "DIFFUSION":
         return "AcquisitionContrast DIFFUSION"

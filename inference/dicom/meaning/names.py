@@ -19,10 +19,21 @@ _EADC = re.compile(
 _EXPONENTIAL = re.compile(r"exponential", re.IGNORECASE)
 # 'dADC', 'ddADC', 'dAdc', 'DWI_ADC', 'ADC (10^-6 mm2/s)'; not 'eADC', not 'cadc...'. 'Average DC' is GE's.
 _ADC = re.compile(r"(?<![a-z])d{0,2}adc(?![a-z])|apparent[ _-]diffusion|(?<![a-z])average dc(?![a-z])", re.IGNORECASE)
+# The name of an ADC map and of nothing else: 'ADC', 'dADC', 'ADC map', 'Apparent Diffusion Coefficient (mm2/s)'.
+_ONLY_ADC = re.compile(
+    r"(?:d{0,2}adc|(?:average |mean )?apparent[ _-]diffusion(?:[ _-]coefficient)?|average dc)(?:[ _-]?map)?"
+    r"(?:[ _]?\((?:10\^?-?\d )?[mu]m\^?2/s(?:ec)?\))?",
+    re.IGNORECASE,
+)
 # Philips puts 'd' or 'dd' before the protocol's name for the calculated ADC map ('dAX DWI b1000 CLEAR').
 _PHILIPS_MAP = re.compile(r"^dd?(?=[A-Z])")
 _DWI = re.compile(r"dwi|diffusion|_diff|trace(?!r)|(?<![a-z])dti(?![a-z])", re.IGNORECASE)
 _TRACE = re.compile(r"trace(?!r)|^s(?=B ?\d|AX|Ax)|^sb ?\d", re.IGNORECASE)
+# 'DWI ISO', 'ax dwi iso', 'DWI_isotropic': the trace. 'DTI 2mm iso', 'iso 1.5', '2.0 iso': the voxels.
+_ISOTROPIC = re.compile(
+    r"(?<![a-z\d])(?<!mm[ _-])(?<!\.\d[ _-])(?<![ _]\d[ _-])iso(?:tropic)?(?![a-z\d])(?![ _-]\d)(?![ _-]voxel)",
+    re.IGNORECASE,
+)
 # 'sB1000', 'sB 1000', 'b=1000', 'B0', 'b50_400_800'. One digit other than 0 is a field map ('B1 map'), not a b value,
 # and so is 'B0 map'.
 _B = re.compile(
@@ -46,9 +57,13 @@ _PERFUSION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class NameSays:
-    """What one name speaks of. b_values in s/mm2, ascending; none for the name of a calculated Philips map."""
+    """What one name speaks of. b_values in s/mm2, ascending; none for the name of a calculated Philips map.
+
+    only_adc: it is the name of an ADC map and says nothing else.
+    """
 
     adc: bool
+    only_adc: bool
     exponential: Kind | None
     philips_map: bool
     dwi: bool
@@ -69,10 +84,11 @@ def name_says(name: str) -> NameSays:
     dwi = bool(_DWI.search(name))
     return NameSays(
         adc=bool(_ADC.search(name)),
+        only_adc=bool(_ONLY_ADC.fullmatch(name.strip())),
         exponential=Kind.EADC if _EADC.search(name) else Kind.EXPONENTIAL if _EXPONENTIAL.search(name) else None,
         philips_map=philips_map,
         dwi=dwi,
-        trace=bool(_TRACE.search(name)),
+        trace=bool(_TRACE.search(name) or _ISOTROPIC.search(name)),
         b_values=b_values,
         calculated=bool(_CALCULATED.search(name)) and (dwi or bool(b_values)),
         anisotropy=_anisotropy(name),

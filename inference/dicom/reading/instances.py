@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,12 +102,30 @@ def _frames(instance: Instance, places: Iterable[Place]) -> Iterable[Frame]:
                 plane=place.plane,
                 scaling=scaling_of(header),
                 temporal_position=_first_whole(header, "TemporalPositionIndex", "TemporalPositionIdentifier"),
-                moment=_first_text(header, "FrameAcquisitionDateTime", "AcquisitionDateTime", "AcquisitionTime"),
+                moment=moment_of(header),
                 acquisition=_first_text(header, "FrameAcquisitionNumber", "AcquisitionNumber"),
             )
             yield described
         else:
             yield replace(described, index=place.index, tile=place.tile, plane=place.plane)
+
+
+def moment_of(header: Dataset) -> str:
+    """When a frame was acquired, so that text compares as time does: 'YYYYMMDDHHMMSS.ffffff', or 'HHMMSS.ffffff' where
+    no date is stated, or "" where no time is. A UTC offset is left out: within a study it is one."""
+    both = _first_text(header, "FrameAcquisitionDateTime", "AcquisitionDateTime")
+    if found := _DATE_TIME.match(both):
+        return f"{found[1]}.{(found[2] or '').ljust(6, '0')}"
+    if found := _TIME.match(plain_text(header, "AcquisitionTime")):
+        date = plain_text(header, "AcquisitionDate")
+        return f"{date if _DATE.fullmatch(date) else ''}{found[1]}.{(found[2] or '').ljust(6, '0')}"
+    return ""
+
+
+# PS3.5 table 6.2-1, VR DT, TM and DA; whole seconds at least.
+_DATE_TIME = re.compile(r"(\d{14})(?:\.(\d{1,6}))?")
+_TIME = re.compile(r"(\d{6})(?:\.(\d{1,6}))?")
+_DATE = re.compile(r"\d{8}")
 
 
 def _first_text(header: Dataset, *keywords: str) -> str:

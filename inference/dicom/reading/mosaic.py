@@ -9,30 +9,20 @@ difference further in.
 from __future__ import annotations
 
 import math
-import struct
-import warnings
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
 from pirtad.inference.dicom.frames import Layout, Plane, Problem
+from pirtad.inference.dicom.meaning.vendors.csa import csa_numbers, csa_octets, csa_tags
 from pirtad.inference.dicom.meaning.vendors.private import PrivateElements
 from pirtad.inference.dicom.plain import plain_number, plain_texts
 from pirtad.inference.dicom.reading.layouts import Place, Unpacked, tile_corners, unsupported
 from pirtad.inference.dicom.reading.planes import plane_of
 
-with warnings.catch_warnings():
-    # nibabel calls its DICOM readers experimental at each import; the one for CSA headers is what is used here.
-    warnings.simplefilter("ignore", UserWarning)
-    from nibabel.nicom import csareader
-
 _PARALLEL = 1e-3
 """How far the CSA normal may be from the plane's, as a sine or a missing bit of cosine. Chosen, as for cosines."""
-_BROKEN_CSA = (
-    *(csareader.CSAReadError, ValueError, TypeError, LookupError, ArithmeticError),
-    *(struct.error, EOFError, MemoryError),
-)
 _MOST_TILES = 1024
 """Far more slices than any volume has. Chosen."""
 
@@ -45,7 +35,7 @@ def is_mosaic(header: Dataset) -> bool:
 def unpack_mosaic(header: Dataset) -> Unpacked:
     """The slices of a mosaic. Its size, spacing and orientation are the header's, and so is what else it says."""
     private = PrivateElements(header)
-    csa = _csa(private)
+    csa = csa_tags(csa_octets(private))
     count = _count(private, csa)
     plane = plane_of(header)
     if count is None:
@@ -88,35 +78,16 @@ def unpack_mosaic(header: Dataset) -> Unpacked:
     )
 
 
-def _csa(private: PrivateElements) -> dict[str, list[object]]:
-    """Tag name to its values, of the CSA image header; empty where there is none."""
-    raw = private.octets(0x0029, "SIEMENS CSA HEADER", 0x10)
-    if not raw:
-        return {}
-    try:
-        return {name: list(tag["items"]) for name, tag in csareader.read(raw)["tags"].items()}
-    except _BROKEN_CSA:
-        return {}
-
-
 def _count(private: PrivateElements, csa: dict[str, list[object]]) -> int | None:
-    stated = [*private.numbers(0x0019, "SIEMENS MR HEADER", 0x0A, "US"), *_numbers(csa, "NumberOfImagesInMosaic")]
+    stated = [*private.numbers(0x0019, "SIEMENS MR HEADER", 0x0A, "US"), *csa_numbers(csa, "NumberOfImagesInMosaic")]
     if not stated or not stated[0].is_integer() or not 1 <= stated[0] <= _MOST_TILES:
         return None
     return int(stated[0])
 
 
-def _numbers(csa: dict[str, list[object]], name: str) -> list[float]:
-    try:
-        found = [float(str(value)) for value in csa.get(name, [])]
-    except ValueError:
-        return []
-    return found if all(math.isfinite(value) for value in found) else []
-
-
 def _direction(csa: dict[str, list[object]], plane: Plane) -> NDArray[np.float64] | None:
     """The unit vector (3,) from one tile to the next: the plane's normal or its opposite; None where not known."""
-    stated = np.array(_numbers(csa, "SliceNormalVector"))
+    stated = np.array(csa_numbers(csa, "SliceNormalVector"))
     if stated.shape != (3,):
         return None
     normal = np.cross(plane.cosines[0], plane.cosines[1])

@@ -6,11 +6,8 @@ import numpy as np
 from pydicom import Dataset
 
 from pirtad.inference.dicom.frames import Plane, Problem
+from pirtad.inference.dicom.geometry import COSINE_TOLERANCE
 from pirtad.inference.dicom.plain import plain_numbers, plain_text, plain_whole
-
-COSINE_TOLERANCE = 1e-3
-"""Largest deviation of a direction cosine from unit length or a right angle. Chosen; see
-docs/adr/0002-choosing-dwi-and-adc.md."""
 
 
 def plane_of(header: Dataset) -> Plane | Problem:

@@ -12,7 +12,7 @@ from pydicom.tag import BaseTag
 from pirtad.inference.dicom.attributes import items
 from pirtad.inference.dicom.frames import Problem, Scaling
 from pirtad.inference.dicom.plain import plain_number, plain_text
-from pirtad.inference.dicom.volumes.adc_unit import parse_unit
+from pirtad.inference.dicom.reading.units import parse_unit
 
 _MAPPINGS = BaseTag(0x00409096)  # RealWorldValueMappingSequence
 

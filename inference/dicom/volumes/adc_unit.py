@@ -1,4 +1,4 @@
-"""The unit of an ADC map: stated by the header where it is, found from the tissue otherwise, checked in both cases.
+"""The unit of an ADC map: as the header states it, found from the tissue otherwise, checked in both cases.
 
 Maps in 1e-6, 1e-3 and 1 mm2/s all occur in archives and mostly say nothing about it. Normal brain has an ADC of
 0.6e-3 to 1.2e-3 mm2/s, so that the median over the brain tells units that lie a thousandfold apart without doubt.
@@ -6,9 +6,8 @@ Maps in 1e-6, 1e-3 and 1 mm2/s all occur in archives and mostly say nothing abou
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pirtad.inference.errors import StudyNotUsable
@@ -19,21 +18,6 @@ PLAUSIBLE_MEDIAN_MM2_PER_S = (0.4e-3, 2.0e-3)
 """Normal brain is 0.6e-3 to 1.2e-3; wider for large infarcts (below) and for neonates and unmasked CSF (above)."""
 MIN_TISSUE_VOXELS = 1000
 """Fewer positive voxels make no brain. Chosen; see docs/adr/0002-choosing-dwi-and-adc.md."""
-
-# UCUM and free text: 'mm2/s', 'um2/s', '10-6.mm2/s', '10*-6.mm2/s', '10^-3 mm²/s', '1E-6 mm2/s', '* 10^-6 mm2/sec'.
-_UNIT = re.compile(
-    r"^[*x×]?(?:(?:10[*^]?|1\.?0*[eE])(?P<power>-\d+)[.*·]?)?"
-    r"(?P<length>mm|[u\u00b5\u03bc]m)\^?[2²]/s(?:ec)?$"  # micro sign or Greek mu
-)
-
-
-def parse_unit(stated: str) -> float | None:
-    """A diffusivity unit as its value in mm2/s; None for anything else."""
-    found = _UNIT.match(re.sub(r"\s", "", stated).replace("−", "-"))
-    if not found:
-        return None
-    power = int(found["power"]) if found["power"] else 0
-    return float(10.0 ** (power - (0 if found["length"] == "mm" else 6)))
 
 
 def unit_of(tissue: NDArray[np.float64], stated_mm2_per_s: float | None) -> float:
@@ -60,3 +44,15 @@ def _unusable(reason: str) -> StudyNotUsable:
         f"unit of the ADC map cannot be told: {reason}",
         "Normal brain is 0.6e-3 to 1.2e-3 mm2/s; check the map, and whether it is an ADC map at all.",
     )
+
+
+def tissue_values(adc: NDArray[np.float32], dwi: NDArray[np.float32] | None) -> NDArray[np.float64]:
+    """ADC values (N,) where the DWI on the same grid is bright (Otsu), which leaves out air and CSF.
+
+    adc, dwi: (I, J, K). Without a DWI on the same grid, the whole map.
+    """
+    values = adc.astype(np.float64)
+    if dwi is None:
+        return values.ravel()
+    bright = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(dwi), 0, 1)) > 0
+    return np.asarray(values[bright])

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pirtad.inference.dicom.choosing.layers import Layers
 from pirtad.inference.dicom.choosing.overlap import mismatch, same_grid
 from pirtad.inference.dicom.choosing.recipes import AdcFit, AsSent, GeometricMean, Level
 from pirtad.inference.dicom.choosing.select import Choice
-from pirtad.inference.dicom.volumes.adc_unit import unit_of
+from pirtad.inference.dicom.volumes.adc_unit import tissue_values, unit_of
 from pirtad.inference.dicom.volumes.computed import adc_fit, arithmetic_mean, geometric_mean
 from pirtad.inference.dicom.volumes.stacked import adc_volume_of, volume_of
 from pirtad.inference.errors import StudyNotUsable
@@ -31,7 +30,7 @@ def assemble_pair(choice: Choice) -> DiffusionPair:
         StudyNotUsable: "broken_geometry", "pair_mismatch", "truncated_instance", "undecodable_instance",
             "changed_instance", "broken_rescale", "adc_unit", "blank_image".
     """
-    why_not = mismatch(choice.dwi.stack, choice.adc.stack)
+    why_not = mismatch(choice.dwi.stack, choice.adc.stack, one_series=choice.dwi.series is choice.adc.series)
     if why_not:
         raise StudyNotUsable("pair_mismatch", f"DWI and ADC do not belong together: {why_not}")
     dwi = dwi_volume(choice)
@@ -57,10 +56,10 @@ def _adc_volume(choice: Choice, dwi: Volume) -> Volume:
         fitted = adc_fit(recipe.b_values_s_per_mm2, [_signal(level) for level in levels])
         volume, stated = _made(levels[0].layers, fitted), IN_MM2_PER_S
     else:
-        volume, unit = adc_volume_of(recipe.frames)
+        volume, unit = adc_volume_of(recipe.frames, rescale_only=choice.adc_unit_mm2_per_s is not None)
         stated = choice.adc_unit_mm2_per_s or unit
     on_one_grid = same_grid(choice.dwi.stack, choice.adc.stack)
-    unit_mm2_per_s = unit_of(_tissue(volume.array, dwi.array if on_one_grid else None), stated)
+    unit_mm2_per_s = unit_of(tissue_values(volume.array, dwi.array if on_one_grid else None), stated)
     return Volume((volume.array * np.float64(unit_mm2_per_s)).astype(np.float32), volume.affine)
 
 
@@ -76,12 +75,3 @@ def _arrays(layers: Layers) -> Iterator[NDArray[np.float32]]:
 
 def _made(layers: Layers, values: NDArray[np.float64]) -> Volume:
     return Volume(np.ascontiguousarray(values, dtype=np.float32), layers.stack.affine)
-
-
-def _tissue(adc: NDArray[np.float32], dwi: NDArray[np.float32] | None) -> NDArray[np.float64]:
-    """ADC values (N,) where the DWI is bright (Otsu), which leaves out air and CSF; the whole map on unlike grids."""
-    values = adc.astype(np.float64)
-    if dwi is None:
-        return values.ravel()
-    bright = sitk.GetArrayViewFromImage(sitk.OtsuThreshold(sitk.GetImageFromArray(dwi), 0, 1)) > 0
-    return np.asarray(values[bright])

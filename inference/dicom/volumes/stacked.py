@@ -26,14 +26,17 @@ def volume_of(frames: Sequence[Frame]) -> Volume:
     return Volume(values_of(frames, stack, [_rescale(frame) for frame in frames]), stack.affine)
 
 
-def adc_volume_of(frames: Sequence[Frame]) -> tuple[Volume, float | None]:
+def adc_volume_of(frames: Sequence[Frame], *, rescale_only: bool = False) -> tuple[Volume, float | None]:
     """An ADC map in the unit it states, and that unit in mm2/s; None where none is stated.
 
-    Where a Real World Value Mapping to a diffusivity is stated, it takes the place of the rescale.
+    Where a Real World Value Mapping to a diffusivity is stated, it takes the place of the rescale, unless
+    `rescale_only`: then what the map says of its unit is not looked at.
 
     Raises:
         StudyNotUsable: "adc_unit" where frames state different units; else as `volume_of`.
     """
+    if rescale_only:
+        return volume_of(frames), None
     units = {unit_stated(frame) for frame in frames}
     if len(units) > 1:
         raise StudyNotUsable("adc_unit", "the images of the ADC map state different units")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from pirtad.inference.dicom.volumes.adc_unit import parse_unit, unit_of
+from pirtad.inference.dicom.reading.units import parse_unit
+from pirtad.inference.dicom.volumes.adc_unit import unit_of
 from pirtad.inference.errors import StudyNotUsable
 
 

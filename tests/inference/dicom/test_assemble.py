@@ -15,6 +15,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 from support.soop import soop_sub3_nifti, soop_sub3_volume, write_soop_sub3
 
+from pirtad.inference.dicom.choosing.rules import SelectionRules, SeriesRule
 from pirtad.inference.dicom.choosing.select import choose_pair, inspect_series
 from pirtad.inference.dicom.reading.headers import read_series
 from pirtad.inference.dicom.volumes.assemble import assemble_pair
@@ -184,3 +185,24 @@ def test_a_real_stroke_equals_its_nifti(tmp_path: Path, implicit: bool) -> None:
         as_theirs = ours.as_reoriented(flip)
         np.testing.assert_allclose(as_theirs.affine, image.affine, atol=1e-3)
         np.testing.assert_allclose(as_theirs.get_fdata(), image.get_fdata()[..., 0] * unit, rtol=1e-5, atol=1e-9)
+
+
+def test_a_rule_about_the_unit_wins_over_a_real_world_value_mapping(study) -> None:
+    # Given a map in 1e-6 mm2/s whose mapping says that its values are mm2/s as they stand
+    def map_wrongly(dataset: Dataset) -> None:
+        unit = Dataset()
+        unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "mm2/s", "UCUM", "mm2/s"
+        mapping = Dataset()
+        mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 1.0, 0.0
+        mapping.MeasurementUnitsCodeSequence = [unit]
+        dataset.RealWorldValueMappingSequence = [mapping]
+
+    study.edit("adc", map_wrongly)
+    with pytest.raises(StudyNotUsable) as caught:
+        study.assembled()
+    assert caught.value.code == "adc_unit"
+
+    # When the site says what the unit is, then the map is read by it
+    rules = SelectionRules(series=(SeriesRule(description="adc", adc_unit_mm2_per_s=1e-6),))
+    pair = assemble_pair(choose_pair(study.series(), rules))
+    np.testing.assert_allclose(pair.adc_mm2_per_s.array, study.adc.array, rtol=1e-5)

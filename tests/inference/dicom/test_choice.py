@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.frames import CORONAL, directions, series_of, stack
 
-from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES, Repeats, SelectionRules, SeriesRule
+from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES, BValueLimits, Repeats, SelectionRules, SeriesRule
 from pirtad.inference.dicom.choosing.select import Choice, choose_pair, inspect_series
 from pirtad.inference.dicom.kinds import Kind
 from pirtad.inference.errors import StudyNotUsable
@@ -141,6 +141,104 @@ def test_rules_go_by_maker_too() -> None:
 
 def test_the_limits_are_the_sites() -> None:
     assert code([trace(b=2500.0), adc()]) == "no_dwi"
+    wide = SelectionRules(b_values=BValueLimits(2000.0, 3000.0))
+    assert choose_pair([trace(b=2500.0), adc()], wide).b_value_s_per_mm2 == 2500
+
+
+def test_of_two_b_values_equally_far_the_lower_is_taken() -> None:
+    assert choose_pair([trace(b=1200.0), trace("1.2.5", "sB800", b=800.0), adc()]).b_value_s_per_mm2 == 800
+
+
+def undeclared(uid: str, **extra):
+    return series_of(stack(Kind.DWI, **extra), uid=uid, name="DWI")
+
+
+def test_directions_told_apart_by_time_alone_are_no_repetitions_of_a_trace() -> None:
+    # Given three volumes of b 1000 that say nothing of directions, and a map with the time of the first
+    times = ("100000.000000", "100100.000000", "100200.000000")
+    volumes = [stack(Kind.DWI, moment=moment, acquisition=str(at)) for at, moment in enumerate(times)]
+    one_series = series_of(*volumes, name="DWI")
+    adc_map = adc(moment=times[0])
+    assert code([one_series, adc_map]) == "not_trace"
+    assert code([one_series, adc_map], SelectionRules(repeats=Repeats.LAST)) == "not_trace"
+    # Then neither are they where each has a series of its own
+    apart = [undeclared(f"1.2.{at}", moment=moment) for at, moment in enumerate(times, start=10)]
+    assert code([*apart, adc_map]) == "ambiguous"
+    assert code([*apart, adc_map], SelectionRules(repeats=Repeats.LAST)) == "ambiguous"
+    # and one of them alone is taken, or the one that the site prefers
+    assert choose_pair([apart[0], adc_map]).dwi.series is apart[0]
+    ahead = SelectionRules(series=(SeriesRule(description="preferred", score=40),))
+    preferred = series_of(stack(Kind.DWI), uid="1.2.99", name="preferred")
+    assert choose_pair([*apart, preferred, adc_map], ahead).dwi.series is preferred
+
+
+def test_a_rule_about_a_mixed_series_leaves_the_images_of_other_b_values_alone() -> None:
+    # Given b 0, 500 and images that do not say, told apart by time
+    mixed = series_of(
+        stack(Kind.B0, 0.0, moment="1"),
+        stack(Kind.TRACE, 500.0, moment="2"),
+        stack(Kind.UNCLEAR, None, moment="3"),
+        name="AX DWI ISO",
+    )
+    rules = SelectionRules(series=(SeriesRule(description="iso", kind=Kind.TRACE, b_value_s_per_mm2=1000),))
+    choice = choose_pair([mixed, adc()], rules)
+    assert {frame.moment for frame in choice.dwi.frames} == {"3"}
+    # and where several volumes would be it, none is
+    twice = series_of(stack(Kind.UNCLEAR, None, moment="3"), stack(Kind.UNCLEAR, None, moment="4"), name="AX DWI ISO")
+    assert code([twice, adc()], rules) == "not_trace"
+
+
+def test_a_b_value_rule_keeps_b0_images_and_the_fit_to_them() -> None:
+    series = series_of(stack(Kind.B0, 0.0), stack(Kind.TRACE, None), name="DWI")
+    rules = SelectionRules(series=(SeriesRule(description="dwi", b_value_s_per_mm2=1000),))
+    choice = choose_pair([series], rules)
+    assert choice.adc.how == "log-linear fit to b 0 and 1000 s/mm2"
+
+
+def test_a_series_ruled_b0_is_b0() -> None:
+    rules = SelectionRules(series=(SeriesRule(description="sB1000", kind=Kind.B0),))
+    with pytest.raises(StudyNotUsable, match="b 0 s/mm2"):
+        choose_pair([trace(), adc()], rules)
+
+
+def test_the_map_of_another_trace_is_not_mixed_in() -> None:
+    # Given trace and map of b 800, and later a trace of b 1000 with its b 0 and no map
+    early, late = "20260228100000.000000", "20260228102000.000000"
+    first = [trace(b=800.0, moment=early), adc(moment=early)]
+    second = series_of(stack(Kind.B0, 0.0, moment=late), stack(moment=late), uid="1.2.5", name="later")
+    choice = choose_pair([*first, second])
+    assert names(choice) in (("sB1000", "dADC"), ("later", "later"))
+    assert not any("minutes apart" in remark for remark in choice.remarks)
+
+
+def test_a_pair_acquired_far_apart_is_remarked_on() -> None:
+    series = [trace(moment="20260228235500.000000"), adc(moment="20260301001000.000000")]
+    assert choose_pair(series).remarks == ("Diffusion-weighted image and ADC map were acquired 15 minutes apart.",)
+    broken = [trace(moment="99999999999999.000000"), adc(moment="20260301001000.000000")]
+    assert not choose_pair(broken).remarks
+
+
+def test_the_last_is_the_last_across_midnight() -> None:
+    before, after = "20260228235500.000000", "20260301001000.000000"
+    series = [
+        trace(moment=before),
+        adc(moment=before),
+        trace("1.2.5", "again", moment=after),
+        adc("1.2.6", "again", moment=after),
+    ]
+    assert names(choose_pair(series, SelectionRules(repeats=Repeats.LAST))) == ("again", "again")
+
+
+def test_images_of_one_series_need_no_frame_of_reference() -> None:
+    choice = choose_pair([raw(frame_of_reference_uid="")])
+    assert choice.adc.computed
+    assert code([trace(frame_of_reference_uid=""), adc(frame_of_reference_uid="")]) == "pair_mismatch"
+
+
+def test_a_coronal_pair_is_remarked_on() -> None:
+    upright = {"cosines": CORONAL, "gap_mm": 16.0}
+    choice = choose_pair([trace(**upright), adc(**upright)])
+    assert choice.remarks == ("The diffusion-weighted image is not axial.",)
 
 
 def test_a_series_of_another_modality_is_never_used() -> None:

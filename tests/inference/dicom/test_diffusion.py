@@ -35,6 +35,15 @@ def header(name: str, image_type: str = "", **attributes: object) -> Dataset:
         ("dAX DWI b1000 CLEAR", "ORIGINAL/PRIMARY/ADC/SE/ADC/SE", Kind.ADC),
         ("dAX DWI b1000 CLEAR", "", Kind.UNCLEAR),
         ("B1000", "ORIGINAL/PRIMARY/OTHER", Kind.DWI),
+        ("DWI ISO", "ORIGINAL/PRIMARY/OTHER", Kind.TRACE),
+        ("ax dwi iso", "ORIGINAL/PRIMARY/M/SE", Kind.TRACE),
+        ("DWI_b1000_isotropic", "DERIVED/PRIMARY/OTHER", Kind.TRACE),
+        ("DTI 2mm iso", "ORIGINAL/PRIMARY/M/SE", Kind.DWI),
+        ("DTI 2.0 iso", "ORIGINAL/PRIMARY/M/SE", Kind.DWI),
+        ("DTI_iso2mm", "ORIGINAL/PRIMARY/M/SE", Kind.DWI),
+        ("DTI isotropic voxels", "ORIGINAL/PRIMARY/M/SE", Kind.DWI),
+        ("DWI isocenter", "ORIGINAL/PRIMARY/M/SE", Kind.DWI),
+        ("T1 3D ISO", "ORIGINAL/PRIMARY/M/SE", Kind.OTHER),
         ("eDWI", "ORIGINAL/PRIMARY/OTHER", Kind.DWI),
         ("dADC", "ORIGINAL/PRIMARY/ADC/ADC/UNSPECIFIED", Kind.ADC),
         ("dADC", "DERIVED/PRIMARY/DIFFUSION/MIXED/REAL", Kind.ADC),
@@ -102,7 +111,8 @@ def test_the_standard_header_comes_before_the_name() -> None:
         ("DWI + ADC", "ORIGINAL/PRIMARY/M/SE", 0.0, Kind.B0),
         ("DWI + ADC", "ORIGINAL/PRIMARY/M/SE", None, Kind.UNCLEAR),
         ("DWI + ADC", "ORIGINAL/PRIMARY/OTHER", 1000.0, Kind.UNCLEAR),
-        ("dADC", "DERIVED/PRIMARY/DIFFUSION", 1000.0, Kind.UNCLEAR),
+        ("dADC", "DERIVED/PRIMARY/DIFFUSION", 1000.0, Kind.ADC),
+        ("dADC", "", 1000.0, Kind.UNCLEAR),
         ("dADC", "DERIVED/PRIMARY/DIFFUSION", 0.0, Kind.ADC),
         ("dADC", "ORIGINAL/PRIMARY/ADC", 1000.0, Kind.ADC),
         ("", "ORIGINAL/PRIMARY/ADC", 0.0, Kind.ADC),
@@ -118,6 +128,98 @@ def test_name_against_header(name: str, image_type: str, b_value: float | None, 
     if b_value is not None:
         made.DiffusionBValue = b_value
     assert diffusion_of(made).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Apparent Diffusion Coefficient (mm2/s)", Kind.ADC),
+        ("ADC", Kind.ADC),
+        ("dADC", Kind.ADC),
+        ("ADC map", Kind.ADC),
+        ("ADC (10^-6 mm2/s)", Kind.ADC),
+        ("Average DC", Kind.ADC),
+        ("DWI ADC", Kind.UNCLEAR),
+        ("ADC b1000", Kind.UNCLEAR),
+        ("ep2d_diff_ADC", Kind.UNCLEAR),
+        ("ADC trace", Kind.UNCLEAR),
+        ("dAX DWI b1000 CLEAR", Kind.UNCLEAR),
+        ("", Kind.UNCLEAR),
+    ],
+)
+def test_a_map_with_the_b_value_of_its_sources(name: str, kind: Kind) -> None:
+    # Given a calculated image with a b value, and nothing but the name to say what was calculated
+    found = diffusion_of(header(name, "DERIVED/SECONDARY/PROCESSED", DiffusionBValue=1000.0))
+    # Then it is a map if that is all the name speaks of, and no b value is a map's
+    assert (found.kind, found.b_value_s_per_mm2) == (kind, None if kind is Kind.ADC else 1000)
+
+
+@pytest.mark.parametrize(
+    ("image_type", "attributes"),
+    [
+        ("", {}),
+        ("ORIGINAL/PRIMARY/OTHER", {}),
+        ("ORIGINAL/DERIVED/OTHER", {}),
+        ("DERIVED/PRIMARY/OTHER", {"DiffusionDirectionality": "ISOTROPIC"}),
+        ("DERIVED/PRIMARY/OTHER", {"DiffusionGradientOrientation": [0.0, 0.6, 0.8]}),
+        ("DERIVED/PRIMARY/OTHER", {"SequenceName": "*ep_b1000"}),
+        ("DERIVED/PRIMARY/OTHER", {"SequenceName": "*ep_b0"}),
+    ],
+)
+def test_an_image_called_adc_that_may_be_weighted_stays_unclear(image_type: str, attributes: dict[str, object]) -> None:
+    found = diffusion_of(header("ADC", image_type, DiffusionBValue=1000.0, **attributes))
+    assert found.kind is Kind.UNCLEAR
+    assert "unclear" in found.because
+
+
+def test_a_magnitude_image_called_adc_is_no_map() -> None:
+    assert diffusion_of(header("ADC", "DERIVED/PRIMARY/M/SE", DiffusionBValue=1000.0)).kind is not Kind.ADC
+
+
+@pytest.mark.parametrize(
+    ("name", "image_type", "attributes", "words"),
+    [
+        ("", "DERIVED/PRIMARY/DIFFUSION", {}, "not said to be a trace"),
+        ("DWI + ADC", "ORIGINAL/PRIMARY/OTHER", {}, "the name says ADC"),
+        ("", "DERIVED/PRIMARY/DIFFUSION/TRACEW", {"DiffusionDirectionality": "DIRECTIONAL"}, "DIRECTIONAL"),
+        ("", "DERIVED/PRIMARY/DIFFUSION/TRACEW/ADC", {}, "ADC and trace"),
+        ("", "DERIVED/PRIMARY/DIFFUSION", {"RescaleType": "mm2/s"}, "diffusivity"),
+    ],
+)
+def test_an_unclear_image_keeps_a_b_value_that_nothing_contradicts(
+    name: str, image_type: str, attributes: dict[str, object], words: str
+) -> None:
+    found = diffusion_of(header(name, image_type, DiffusionBValue=1000.0, **attributes))
+    assert (found.kind, found.b_value_s_per_mm2) == (Kind.UNCLEAR, 1000)
+    assert "unclear whether" in found.because
+    assert words in found.because
+    # and none where b values contradict each other
+    attributes = attributes | {"SequenceName": "*ep_b0"}
+    found = diffusion_of(header(name, image_type, DiffusionBValue=1000.0, **attributes))
+    assert (found.kind, found.b_value_s_per_mm2) == (Kind.UNCLEAR, None)
+    assert "unclear" in found.because
+
+
+@pytest.mark.parametrize(
+    ("name", "image_type", "attributes", "inferred"),
+    [
+        ("sB1000", "ORIGINAL/PRIMARY/M/SE", {}, True),
+        ("sB1000", "ORIGINAL/PRIMARY/M/SE", {"DiffusionBValue": 1000.0}, True),
+        ("DWI ISO", "ORIGINAL/PRIMARY/OTHER", {"DiffusionBValue": 1000.0}, True),
+        ("TRACE", "DERIVED/PRIMARY/OTHER", {"DiffusionBValue": 1000.0}, True),
+        ("sB1000", "DERIVED/PRIMARY/DIFFUSION/TRACEW", {}, False),
+        ("sB1000", "ORIGINAL/PRIMARY/M", {"DiffusionBValue": 1000.0, "DiffusionDirectionality": "ISOTROPIC"}, False),
+        ("TRACE", "ORIGINAL/PRIMARY/M", {"SequenceName": "*ep_b1000t"}, False),
+    ],
+)
+def test_a_trace_by_its_name_alone_is_inferred(
+    name: str, image_type: str, attributes: dict[str, object], inferred: bool
+) -> None:
+    found = diffusion_of(header(name, image_type, **attributes))
+    assert (found.kind, found.inferred) == (Kind.TRACE, inferred)
+    # and the name's b value does not change that
+    (settled,) = settle([found], name)
+    assert (settled.kind, settled.inferred) == (Kind.TRACE, inferred)
 
 
 @pytest.mark.parametrize("sequence", [["GR"], ["IR"], ["SE", "IR"]])
@@ -331,5 +433,5 @@ def test_no_header_raises(
     assert found.kind is not Kind.MIXED
     assert found.because
     b_value = found.b_value_s_per_mm2
-    assert b_value is None or (0 <= b_value <= 100_000 and found.kind in {*WEIGHTED, Kind.B0})
+    assert b_value is None or (0 <= b_value <= 100_000 and found.kind in {*WEIGHTED, Kind.B0, Kind.UNCLEAR})
     assert found.direction is None or sum(part**2 for part in found.direction) == pytest.approx(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -18,19 +19,20 @@ from pydicom.uid import RLELossless
 from support.vendor_writer.damage import DAMAGES, LIES, LOSSES
 from support.vendor_writer.distractors import DISTRACTORS, add_distractor
 from support.vendor_writer.files import SYNTAXES
+from support.vendor_writer.moments import Clock
 from support.vendor_writer.raster import Plane, Position, raster
 from support.vendor_writer.stored import Stated, map_encoding, signal_encoding
 from support.vendor_writer.study import Packing, Study, StudyPlan, build
 from support.vendor_writer.truth import fault_of
 
-from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES
+from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES, Repeats, SelectionRules
 from pirtad.inference.dicom.choosing.select import choose_pair, inspect_series
 from pirtad.inference.dicom.reading.headers import read_series
 from pirtad.inference.dicom.volumes.assemble import assemble_pair
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.volume import DiffusionPair
 
-HOSTILE_EXAMPLES, SOUND_EXAMPLES = 100, 40
+HOSTILE_EXAMPLES, SOUND_EXAMPLES = 70, 30
 CAMPAIGN_EXAMPLES = 5000
 _RELAXED = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
@@ -57,6 +59,7 @@ def plans(draw: st.DrawFn, b_values: tuple[tuple[float, ...], ...], repeats: tup
         directions=3 if many_files else draw(st.sampled_from([3, 6])),
         with_b0=draw(st.booleans()),
         repeats=draw(st.sampled_from(repeats)),
+        clock=draw(st.sampled_from(Clock)),
         signal=signal_encoding(slope=draw(st.sampled_from([1.0, 1.25])), signed=signed, uneven=draw(st.booleans())),
         map=map_encoding(
             draw(st.sampled_from([1e-6, 1e-3, 1.0])),
@@ -83,17 +86,27 @@ def damages(draw: st.DrawFn) -> tuple[str, ...]:
     return tuple(draw(st.permutations(names)))
 
 
+@st.composite
+def hostile_plans(draw: st.DrawFn) -> tuple[StudyPlan, tuple[str, ...]]:
+    """A study of any vendor and what is done to it. Directions that say nothing of being any are left with one b value
+    each, which must not be a lie then."""
+    plan, names = draw(plans(USABLE_B_VALUES + OTHER_B_VALUES, (1, 1, 1, 2))), draw(damages())
+    undeclared = plan.raw and "contradict_b" not in names and draw(st.booleans())
+    return replace(plan, undeclared=undeclared), names
+
+
+LAST_RULES = SelectionRules(repeats=Repeats.LAST)
 others = st.lists(st.sampled_from(list(DISTRACTORS)), max_size=3, unique=True)
 
 
-def outcome(study: Study) -> DiffusionPair | StudyNotUsable:
+def outcome(study: Study, rules: SelectionRules = DEFAULT_RULES) -> DiffusionPair | StudyNotUsable:
     """What the reader makes of a study; that it can be explained is a part of it."""
     with tempfile.TemporaryDirectory() as directory:
         paths = study.write(Path(directory))
         try:
             series = read_series(paths)
-            inspect_series(series, DEFAULT_RULES).to_dict()
-            return assemble_pair(choose_pair(series, DEFAULT_RULES))
+            inspect_series(series, rules).to_dict()
+            return assemble_pair(choose_pair(series, rules))
         except StudyNotUsable as refusal:
             return refusal
 
@@ -111,7 +124,8 @@ def test_sound_studies_give_their_pair(plan: StudyPlan, distractors: list[str]):
     assert not fault_of(found, study.anatomy, plan.b_values)
 
 
-def check_hostile(plan: StudyPlan, distractors: list[str], names: tuple[str, ...], seed: int):
+def check_hostile(damaged: tuple[StudyPlan, tuple[str, ...]], distractors: list[str], seed: int, rules: SelectionRules):
+    plan, names = damaged
     # Given a study with anything beside the pair, damaged in several ways
     study = build(plan)
     for name in distractors:
@@ -119,7 +133,7 @@ def check_hostile(plan: StudyPlan, distractors: list[str], names: tuple[str, ...
     for number, name in enumerate(names):
         DAMAGES[name](study, Random(seed + number))
     # When it is read
-    found = outcome(study)
+    found = outcome(study, rules)
     # Then it is refused with a code and a reason, or the pair is the true one
     if isinstance(found, StudyNotUsable):
         event(f"refused: {found.code}")
@@ -131,19 +145,19 @@ def check_hostile(plan: StudyPlan, distractors: list[str], names: tuple[str, ...
 
 
 hostile = given(
-    plan=plans(USABLE_B_VALUES + OTHER_B_VALUES, (1, 1, 1, 2)),
+    damaged=hostile_plans(),
     distractors=others,
-    names=damages(),
     seed=st.integers(0, 2**16),
+    rules=st.sampled_from([DEFAULT_RULES, LAST_RULES]),
 )
 
 
 @settings(max_examples=HOSTILE_EXAMPLES, deadline=None, suppress_health_check=_RELAXED)
 @hostile
 def test_hostile_studies_are_read_right_or_refused(
-    plan: StudyPlan, distractors: list[str], names: tuple[str, ...], seed: int
+    damaged: tuple[StudyPlan, tuple[str, ...]], distractors: list[str], seed: int, rules: SelectionRules
 ):
-    check_hostile(plan, distractors, names, seed)
+    check_hostile(damaged, distractors, seed, rules)
 
 
 @pytest.mark.slow
@@ -151,9 +165,9 @@ def test_hostile_studies_are_read_right_or_refused(
 @settings(max_examples=CAMPAIGN_EXAMPLES, deadline=None, suppress_health_check=_RELAXED)
 @hostile
 def test_many_hostile_studies_are_read_right_or_refused(
-    plan: StudyPlan, distractors: list[str], names: tuple[str, ...], seed: int
+    damaged: tuple[StudyPlan, tuple[str, ...]], distractors: list[str], seed: int, rules: SelectionRules
 ):
-    check_hostile(plan, distractors, names, seed)
+    check_hostile(damaged, distractors, seed, rules)
 
 
 @pytest.mark.parametrize(
@@ -183,3 +197,24 @@ def test_a_direction_acquired_twice_counts_once():
     # Then the trace is that of the six, or there is none
     found = outcome(study)
     assert isinstance(found, StudyNotUsable) or not fault_of(found, study.anatomy, plan.b_values)
+
+
+@pytest.mark.parametrize("clock", [Clock.SHARED, Clock.VOLUMES])
+@pytest.mark.parametrize("packing", Packing)
+def test_directions_that_nothing_declares_are_no_traces(packing: Packing, clock: Clock):
+    # Given three directions with a number and a time each, none of which says that it is one, and the scanner's map
+    plan = StudyPlan(packing, raw=True, clock=clock, undeclared=True)
+    study = build(plan)
+    del study.series["trace"]
+    # Then none of them, not the last either, stands for the trace
+    found = outcome(study, LAST_RULES)
+    assert isinstance(found, StudyNotUsable), fault_of(found, study.anatomy, plan.b_values)
+
+
+@pytest.mark.parametrize("packing", Packing)
+def test_the_trace_beside_undeclared_directions_is_found(packing: Packing):
+    plan = StudyPlan(packing, raw=True, clock=Clock.VOLUMES, undeclared=True)
+    study = build(plan)
+    found = outcome(study, LAST_RULES)
+    assert isinstance(found, DiffusionPair), f"{found.code}: {found}"
+    assert not fault_of(found, study.anatomy, plan.b_values)

@@ -222,7 +222,7 @@ def test_a_multi_frame_image(tmp_path: Path, plane: str, sop_class: str, implici
     assert [frame.index for frame in series.frames] == list(range(SLICES))
     assert {frame.temporal_position for frame in series.frames} == {2}
     assert {frame.acquisition for frame in series.frames} == {"5"}
-    assert series.frames[3].moment == "20260101120003"
+    assert series.frames[3].moment == "20260101120003.000000"
     assert {frame.diffusion.b_value_s_per_mm2 for frame in series.frames} == {1000.0}
     assert series.kind == "trace"
 

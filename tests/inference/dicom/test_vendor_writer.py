@@ -6,16 +6,20 @@ import shutil
 import subprocess
 import sys
 import warnings
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 from support.vendor_writer.anatomy import MARKS, Anatomy
 from support.vendor_writer.csa import csa_header, diffusion_tags
 from support.vendor_writer.distractors import DISTRACTORS, add_distractor
 from support.vendor_writer.files import SYNTAXES, write, write_all
+from support.vendor_writer.hits import nests_of
+from support.vendor_writer.moments import Clock
 from support.vendor_writer.raster import Plane, Position, raster
 from support.vendor_writer.shots import DIRECTIONS
 from support.vendor_writer.stored import Stated, map_encoding, signal_encoding
@@ -182,3 +186,50 @@ def test_distractors_are_whole_files(tmp_path: Path, name: str):
         if "PixelData" in read:
             images.append(read.pixel_array)
     assert not images or np.max(images) > 0
+
+
+@pytest.mark.parametrize("packing", [Packing.PHILIPS, Packing.SIEMENS_MOSAIC, Packing.UIH_GRID])
+def test_volumes_are_numbered_and_timed(packing: Packing):
+    def moments(series: str, clock: Clock) -> list[tuple[object, ...]]:
+        keywords = ("AcquisitionNumber", "AcquisitionTime", "TemporalPositionIdentifier")
+        datasets = build(StudyPlan(packing, raw=True, clock=clock, repeats=2)).series[series]
+        return sorted({tuple(dataset.get(keyword) for keyword in keywords) for dataset in datasets}, key=str)
+
+    # A repeat is told from the first; or each of twice four volumes, and maps have the time of the first, or of none.
+    assert moments("raw", Clock.SHARED) == [(1, "102000", None), (2, "102001", 2)]
+    every = [(n, f"10200{n - 1}", n) for n in range(1, 9)]
+    for clock in (Clock.VOLUMES, Clock.VOLUMES_UNDATED_MAPS):
+        assert moments("raw", clock) == every
+    assert moments("trace", Clock.VOLUMES) == [every[0], every[4]]
+    assert moments("map", Clock.VOLUMES) == [every[0]]
+    for series in ("trace", "map"):
+        assert moments(series, Clock.VOLUMES_UNDATED_MAPS) == [(None, None, None)]
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+@pytest.mark.parametrize("packing", Packing)
+def test_undeclared_directions_keep_their_b_value_alone(packing: Packing, crowded: bool):
+    # Given the same study with directions declared and not
+    plan = StudyPlan(packing, raw=True, derived=False, crowded=crowded)
+    declared, undeclared = build(plan).series["raw"], build(replace(plan, undeclared=True)).series["raw"]
+
+    def texts(datasets: list[Dataset]) -> list[str]:
+        """Of weighted volumes: what stands in their headers, less what tells images apart."""
+        found = []
+        for dataset in datasets:
+            for at, nest in enumerate(nests_of(dataset)):
+                if nest.get("DiffusionBValue") == 1000.0 and (at or packing is not Packing.ENHANCED):
+                    left = deepcopy(nest)
+                    for keyword in ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "PixelData"):
+                        if keyword in left:
+                            delattr(left, keyword)
+                    for tag in [element.tag for element in left if element.VR == "SQ"]:
+                        del left[tag]
+                    found.append(str(left))
+        return found
+
+    # Then the directions' headers are all alike once nothing declares them
+    assert len(set(texts(undeclared))) == 1
+    assert len(texts(undeclared)) == (3 if len(undeclared) == 4 else 3 * SLICES)
+    assert "DiffusionDirectionality" not in texts(undeclared)[0]
+    assert len(declared) == len(undeclared)

@@ -17,7 +17,7 @@ from support.shared import shared_data
 
 from pirtad.inference.dicom.kinds import Diffusion, Kind
 from pirtad.inference.dicom.meaning.diffusion import diffusion_of
-from pirtad.inference.dicom.meaning.vendors.siemens import csareader
+from pirtad.inference.dicom.meaning.vendors.csa import csareader
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
 Element = tuple[int, str, int, str, object]
@@ -85,6 +85,12 @@ CASES: dict[str, tuple[list[Element], Kind, float | None]] = {
     ),
     "ge T2": ([(*GE_B, [0, 8, 0, 0]), (*GE_FLAG, 14)], Kind.B0, 0),
     "ge one of three": ([(*GE_B, [1000, 8, 0, 0]), (*GE_FLAG, 43)], Kind.DIRECTION, 1000),
+    "ge axis without a vector": ([(*GE_B, [1000, 8, 0, 0]), (*GE_FLAG, 3)], Kind.DIRECTION, 1000),
+    "ge axis with a zero vector": (
+        [(*GE_B, [1000, 8, 0, 0]), (*GE_FLAG, 5), *((*tag, 0) for tag in GE_GRADIENT)],
+        Kind.DIRECTION,
+        1000,
+    ),
     "ge unknown shape": ([(*GE_B, [1000, 8, 0, 0]), GE_PULSE], Kind.DWI, 1000),
     "ge T2 with a b value": ([(*GE_B, [1000, 8, 0, 0]), (*GE_FLAG, 14)], Kind.UNCLEAR, None),
     "ge mislabelled b0": (
@@ -105,6 +111,16 @@ CASES: dict[str, tuple[list[Element], Kind, float | None]] = {
         1000,
     ),
     "philips b0": ([(*PHILIPS_B, 0.0), (*PHILIPS_CODE, "O"), (*PHILIPS_TECHNIQUE, "DwiSE")], Kind.B0, 0),
+    "philips b0 called isotropic": (
+        [(*PHILIPS_B, 0.0), (*PHILIPS_CODE, "I"), (*PHILIPS_TECHNIQUE, "DwiSE")],
+        Kind.B0,
+        0,
+    ),
+    "philips T1 called isotropic": (
+        [(*PHILIPS_B, 0.0), (*PHILIPS_CODE, "I"), (*PHILIPS_TECHNIQUE, "T1TFE")],
+        Kind.OTHER,
+        None,
+    ),
     "philips T1": ([(*PHILIPS_B, 0.0), (*PHILIPS_CODE, ""), (*PHILIPS_TECHNIQUE, "T1TFE")], Kind.OTHER, None),
     "philips unset": ([(*PHILIPS_B, 3.4e38), (*PHILIPS_TECHNIQUE, "TSE")], Kind.OTHER, None),
     "uih b0": ([(*UIH_B, 1.25), (*UIH_CHOSEN, 0.0), (*UIH_SEQUENCE, "epi_dti_b0")], Kind.B0, 1.25),
@@ -175,6 +191,7 @@ def test_a_block_that_somebody_else_reserved_is_not_the_vendors() -> None:
         (0.0, [(*SIEMENS_B, 1000)], Kind.UNCLEAR, None),
         (500.0, [(*GE_B, [1000, 8, 0, 0]), (*GE_FLAG, 15)], Kind.UNCLEAR, None),
         (1000.0, [(*PHILIPS_B, 0.0), (*PHILIPS_CODE, "I")], Kind.TRACE, 1000),
+        (1000.0, [(*PHILIPS_B, 0.0), (*PHILIPS_CODE, "I"), (*PHILIPS_TECHNIQUE, "DwiSE")], Kind.TRACE, 1000),
         (1000.0, [(*PHILIPS_B, 0.0), (*PHILIPS_CODE, "O")], Kind.UNCLEAR, None),
         (0.0, [(*PHILIPS_B, 0.0), (*PHILIPS_TECHNIQUE, "T1TFE")], Kind.OTHER, None),
         (1000.0, [(*UIH_B, 929.75), (*UIH_CHOSEN, 1000.0)], Kind.DWI, 929.75),
@@ -185,6 +202,53 @@ def test_a_block_that_somebody_else_reserved_is_not_the_vendors() -> None:
 def test_standard_against_private(standard: float, elements: list[Element], kind: Kind, b_value: float | None) -> None:
     found = diffusion_of(written(elements, DiffusionBValue=standard))
     assert (found.kind, found.b_value_s_per_mm2) == (kind, b_value)
+
+
+def test_a_philips_placeholder_does_not_outweigh_the_name() -> None:
+    # Given a b of 0 that may be a placeholder, for the name speaks of a weighting alone
+    elements = [(*PHILIPS_B, 0.0), (*PHILIPS_CODE, "I"), (*PHILIPS_TECHNIQUE, "DwiSE")]
+    found = diffusion_of(written(elements, SeriesDescription="sB1000"))
+    assert (found.kind, found.b_value_s_per_mm2) == (Kind.TRACE, None)
+    assert diffusion_of(written(elements, SeriesDescription="DWI b0 b1000")).kind is Kind.B0
+
+
+def test_ge_axes_by_their_flag() -> None:
+    def direction(flag: int, parts: list[float] | None) -> tuple[float, float, float] | None:
+        vector = zip(GE_GRADIENT, parts or [], strict=parts is not None)
+        gradient = [(*tag, part) for tag, part in vector]
+        return diffusion_of(written([(*GE_B, [1000, 8, 0, 0]), (*GE_FLAG, flag), *gradient])).direction
+
+    axes = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    assert [direction(flag, None) for flag in (3, 4, 5)] == axes
+    assert [direction(flag, [0, 0, 0]) for flag in (3, 4, 5)] == axes
+    # A vector that is there wins, and other flags stand for no axis
+    assert direction(3, [0, 0.6, 0.8]) == pytest.approx((0, 0.6, 0.8))
+    assert direction(43, None) is None
+
+
+def test_a_ge_map_with_the_b_value_of_its_sources() -> None:
+    calculated = {"ImageType": ["DERIVED", "SECONDARY", "PROCESSED"], "DiffusionBValue": 1000.0}
+    name = "Apparent Diffusion Coefficient (mm2/s)"
+    found = diffusion_of(written([(*GE_B, [1000, 8, 0, 0]), GE_PULSE], SeriesDescription=name, **calculated))
+    assert (found.kind, found.b_value_s_per_mm2) == (Kind.ADC, None)
+    # The flag of a trace beside it is a contradiction
+    flagged = [(*GE_B, [1000, 8, 0, 0]), (*GE_FLAG, 15)]
+    assert diffusion_of(written(flagged, SeriesDescription=name, **calculated)).kind is Kind.UNCLEAR
+
+
+@pytest.mark.parametrize(
+    ("elements", "inferred"),
+    [
+        ([(*PHILIPS_B, 1000.0), (*PHILIPS_CODE, "I")], False),
+        ([(*PHILIPS_B, 1000.0)], True),
+        ([(*SIEMENS_B, 1000), (*SIEMENS_CODE, "ISOTROPIC")], False),
+        ([(*GE_B, [1000, 8, 0, 0]), (*GE_FLAG, 15)], False),
+        ([(*GE_B, [1000, 8, 0, 0]), GE_PULSE], True),
+    ],
+)
+def test_a_trace_by_a_private_code_is_not_inferred(elements: list[Element], inferred: bool) -> None:
+    found = diffusion_of(written(elements, SeriesDescription="sB1000"))
+    assert (found.kind, found.b_value_s_per_mm2, found.inferred) == (Kind.TRACE, 1000, inferred)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ _PLAIN = (
     "InstanceNumber",
     "AcquisitionNumber",
     "AcquisitionTime",
+    "TemporalPositionIdentifier",
     "BodyPartExamined",
     "PatientPosition",
     "SliceThickness",

@@ -12,9 +12,11 @@ from pydicom.uid import EnhancedMRImageStorage
 from support.vendor_writer.anatomy import Anatomy
 from support.vendor_writer.csa import csa_header, diffusion_tags
 from support.vendor_writer.headers import Identity, as_instance, cosines, decimals, in_series, place, uid
+from support.vendor_writer.moments import date, time_of
 from support.vendor_writer.raster import Raster
 from support.vendor_writer.shots import Role, Shot
 from support.vendor_writer.stored import Encoding, Stored, describe_pixels, state_scaling, store
+from support.vendor_writer.undeclared import undeclare
 from support.vendor_writer.vendors import Vendor, mark_standard, private
 
 
@@ -65,8 +67,7 @@ def classic(scene: Scene, plan: SeriesPlan) -> list[Dataset]:
             dataset = _start(scene, plan)
             as_instance(dataset, scene.identity, plan.number, int(next(numbers)))
             place(dataset, scene.where, index)
-            scene.vendor.mark(dataset, shot, scene.where)
-            _repeat(dataset, shot)
+            _mark(dataset, scene, shot)
             encoding = plan.encoding_of(shot).of_slice(index)
             describe_pixels(dataset, scene.where.size, encoding)
             state_scaling(dataset, encoding, is_map=shot.role is Role.ADC)
@@ -90,11 +91,11 @@ def mosaic(scene: Scene, plan: SeriesPlan) -> list[Dataset]:
         place(dataset, where, 0)
         spread = (across - 1) / 2 * np.array([where.size[1] * where.spacing_mm[1], where.size[0] * where.spacing_mm[0]])
         dataset.ImagePositionPatient = decimals(where.positions[0] - spread @ where.cosines)
-        scene.vendor.mark(dataset, shot, where)
-        _repeat(dataset, shot)
+        _mark(dataset, scene, shot)
         dataset.ImageType = [*dataset.ImageType, "MOSAIC"]
         normal = (float(where.normal[0]), float(where.normal[1]), float(where.normal[2]))
-        tags = diffusion_tags(shot.b_value, shot.direction, normal)
+        told = (None, None) if shot.undeclared else (shot.b_value, shot.direction)
+        tags = diffusion_tags(*told, normal)
         tags["NumberOfImagesInMosaic"] = ("US", [str(where.slices)])
         tags["AcquisitionMatrixText"] = ("SH", [f"{where.size[0]}*{where.size[1]}"])
         private(dataset, 0x0029, "SIEMENS CSA HEADER", {0x10: ("OB", csa_header(tags))})
@@ -116,13 +117,13 @@ def grid(scene: Scene, plan: SeriesPlan) -> list[Dataset]:
         as_instance(dataset, scene.identity, plan.number, int(next(numbers)))
         place(dataset, where, 0)
         del dataset.ImagePositionPatient
-        scene.vendor.mark(dataset, shot, where)
-        _repeat(dataset, shot)
+        _mark(dataset, scene, shot)
         dataset.ImageType = [*dataset.ImageType, "VFRAME"]
         tiles = []
         for position in where.positions:
             tile = Dataset()
-            tile.AcquisitionTime = "102000.000"
+            if shot.moment is not None:
+                tile.AcquisitionTime = f"{time_of(shot.moment)}.000"
             tile.ImagePositionPatient = decimals(position)
             tiles.append(tile)
         private(dataset, 0x0065, "Image Private Header", {0x50: ("DS", str(where.slices)), 0x51: ("SQ", tiles)})
@@ -137,6 +138,7 @@ def enhanced(scene: Scene, plan: SeriesPlan) -> list[Dataset]:
     where = scene.where
     dataset = _start(scene, plan)
     as_instance(dataset, scene.identity, plan.number, 1, EnhancedMRImageStorage)
+    date(dataset, plan.shots[0])
     dataset.PatientPosition = where.position.value
     dataset.ImageType = _frame_type(plan.shots[-1])
     if len({plan.encoding_of(shot).signed for shot in plan.shots}) > 1:
@@ -200,7 +202,10 @@ def _frame(scene: Scene, plan: SeriesPlan, shot: Shot, volume: int, index: int) 
     content.StackID, content.InStackPositionNumber = "1", index + 1
     content.TemporalPositionIndex = volume
     content.DimensionIndexValues = [1, index + 1, volume]
-    content.FrameAcquisitionDateTime = f"202602281020{shot.repeat - 1:02}"
+    if shot.moment is not None:
+        content.FrameAcquisitionDateTime = f"20260228{time_of(shot.moment)}"
+    if shot.position is not None:
+        content.FrameAcquisitionNumber = shot.moment
     position.ImagePositionPatient = decimals(scene.where.positions[index])
     kind.FrameType = _frame_type(shot)
     kind.AcquisitionContrast, kind.ComplexImageComponent = "DIFFUSION", "MAGNITUDE"
@@ -228,6 +233,8 @@ def _diffusion(shot: Shot) -> Dataset:
         gradient = Dataset()
         gradient.DiffusionGradientOrientation = list(shot.direction)
         item.DiffusionGradientDirectionSequence = [gradient]
+    if shot.undeclared:
+        undeclare(item, shot)
     return item
 
 
@@ -251,11 +258,12 @@ def _share_what_is_common(shared: Dataset, frames: list[Dataset]) -> None:
                 del frame[element.tag]
 
 
-def _repeat(dataset: Dataset, shot: Shot) -> None:
-    """What tells a repeat of a whole acquisition from the first."""
-    if shot.repeat > 1:
-        dataset.AcquisitionNumber, dataset.TemporalPositionIdentifier = shot.repeat, shot.repeat
-        dataset.AcquisitionTime = f"1020{shot.repeat:02}"
+def _mark(dataset: Dataset, scene: Scene, shot: Shot) -> None:
+    """What the volume is and when it was taken, as far as the header is to say it."""
+    scene.vendor.mark(dataset, shot, scene.where)
+    if shot.undeclared:
+        undeclare(dataset, shot)
+    date(dataset, shot)
 
 
 def _dimensions(dataset: Dataset, scene: Scene) -> None:

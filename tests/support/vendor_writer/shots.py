@@ -33,13 +33,21 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Shot:
-    """One volume. b_value: None for ADC maps. number: 1-based, of the direction; repeat: of the acquisition."""
+    """One volume.
+
+    b_value: None for ADC maps. number: 1-based, of the direction; repeat: of the acquisition. moment, position: its
+    1-based acquisition number, also its second, and its temporal position; None where no header says it. undeclared:
+    no header says along which direction.
+    """
 
     role: Role
     b_value: float | None = None
     direction: tuple[float, float, float] | None = None
     number: int = 1
     repeat: int = 1
+    moment: int | None = 1
+    position: int | None = None
+    undeclared: bool = False
 
     def values(self, anatomy: Anatomy, where: Raster) -> NDArray[np.float64]:
         """True values (slices, rows, columns): signal, or mm2/s for a map."""

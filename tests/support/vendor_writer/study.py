@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from support.vendor_writer.anatomy import Anatomy
 from support.vendor_writer.files import write_all
 from support.vendor_writer.headers import Identity, patient_and_study
+from support.vendor_writer.moments import Clock, acquired, derived
 from support.vendor_writer.packing import Scene, SeriesPlan, classic, enhanced, grid, mosaic
 from support.vendor_writer.raster import Raster, raster
 from support.vendor_writer.shots import Role, Shot, raw_shots, repeated, trace_shots
@@ -55,8 +56,10 @@ class StudyPlan:
 
     raw: single directions and b0 are in the study. derived: the scanner's own trace and ADC map are.
     with_b0: the trace series holds the b0 too. crowded: other makers' private blocks come first, so that the vendors'
-    lie at other element numbers. repeats: how often all but the map was acquired. one_object: trace and map of Enhanced
-    studies lie in one instance, which needs the same sign of both. seed: of the order of instances, frames and files.
+    lie at other element numbers. repeats: how often all but the map was acquired. clock: how volumes are numbered and
+    timed. undeclared: no header of a single direction says along which, nor that it is one. one_object: trace and map
+    of Enhanced studies lie in one instance, which needs the same sign of both. seed: of the order of instances, frames
+    and files.
     """
 
     packing: Packing = Packing.PHILIPS
@@ -69,6 +72,8 @@ class StudyPlan:
     signal: Encoding = field(default_factory=signal_encoding)
     map: Encoding = field(default_factory=lambda: map_encoding(1e-6, Stated.NOWHERE))
     repeats: int = 1
+    clock: Clock = Clock.SHARED
+    undeclared: bool = False
     one_object: bool = False
     crowded: bool = False
     syntax: UID = ExplicitVRLittleEndian
@@ -111,17 +116,21 @@ def build(plan: StudyPlan, identity: Identity | None = None, anatomy: Anatomy | 
     vendor, pack = _PACKERS[plan.packing]
     scene = Scene(base, identity, vendor, anatomy, plan.where, np.random.default_rng(plan.seed))
     series: dict[str, list[Dataset]] = {}
+    taken = raw_shots(plan.b_values, plan.directions)
     if plan.raw:
-        shots = repeated(raw_shots(plan.b_values, plan.directions), plan.repeats)
+        told = [replace(shot, undeclared=plan.undeclared and shot.role is Role.DIRECTION) for shot in taken]
+        shots = acquired(repeated(told, plan.repeats), plan.clock)
         series["raw"] = pack(scene, SeriesPlan(RAW_SERIES, "DWI raw", shots, plan.signal, plan.map))
     if plan.derived:
-        shots = repeated(trace_shots(plan.b_values, with_b0=plan.with_b0), plan.repeats)
+        shots = derived(
+            repeated(trace_shots(plan.b_values, with_b0=plan.with_b0), plan.repeats), plan.clock, len(taken)
+        )
+        maps = derived((Shot(Role.ADC),), plan.clock, len(taken))
         name = vendor.weighted_name
         together = plan.one_object and plan.packing is Packing.ENHANCED
         if together:
-            shots += (Shot(Role.ADC),)
+            shots += maps
         series["trace"] = pack(scene, SeriesPlan(TRACE_SERIES, name, shots, plan.signal, plan.map))
-        maps = (Shot(Role.ADC),)
         if not together:
             series["map"] = pack(scene, SeriesPlan(MAP_SERIES, vendor.map_name, maps, plan.signal, plan.map))
     return Study(plan, identity, anatomy, series)

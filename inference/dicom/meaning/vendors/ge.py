@@ -23,6 +23,9 @@ a b value of more than 7e7 does not exist."""
 
 _T2, _COMBINED, _TENSOR, _TRACE = 14, 15, 16, 19
 _DIRECTIONS = {3, 4, 5, 43, 44, 45, 46}
+_AXES = {3: (1.0, 0.0, 0.0), 4: (0.0, 1.0, 0.0), 5: (0.0, 0.0, 1.0)}
+"""What flags 3 to 5 tell apart; the vector beside them may be zero or missing. That the three are orthogonal is all
+that a trace needs: which of them is which does not change it."""
 _MAPS = {17: Kind.EADC, 18: Kind.FA, 20: Kind.ADC, 31: Kind.COLOUR_FA}
 """Values of the flag. 14, 16, 18 and 19 by GE; the others as GE's reconstruction toolbox writes them. On an image that
 is ORIGINAL a map's code is not believed: the flag is older than its use for diffusion."""
@@ -64,7 +67,7 @@ def read(private: PrivateElements, original: bool, sequence_is_epi: bool | None)
             b_source="GE (0043,1030) T2, b" if flag == _T2 else "GE b value (0043,1039)",
             isotropic=_isotropic(flag),
             shape_source=f"GE (0043,1030) {flag}",
-            direction=vector(gradient) if gradient is not None else None,
+            direction=_direction(gradient, flag),
             diffusion=diffusion or None,
             diffusion_source=f"GE (0043,1030) {flag}" if flagged else "GE pulse sequence (0019,109E) EPI2",
         ),
@@ -87,6 +90,11 @@ def _unbiased(slop: tuple[float, ...], private: PrivateElements) -> float | None
 def _gradient(private: PrivateElements) -> tuple[float, ...] | None:
     parts = [private.numbers(0x0019, _ACQUISITION, element, "DS") for element in (0xBB, 0xBC, 0xBD)]
     return tuple(part[0] for part in parts) if all(parts) else None
+
+
+def _direction(gradient: tuple[float, ...] | None, flag: int | None) -> tuple[float, float, float] | None:
+    stated = vector(gradient) if gradient is not None else None
+    return stated if stated is not None or flag is None else _AXES.get(flag)
 
 
 def _isotropic(flag: int | None) -> bool | None:

@@ -18,18 +18,22 @@ _IMAGING, _MR = "Philips Imaging DD 001", "Philips MR Imaging DD 001"
 _ISOTROPIC = {"I": True, "P": False, "M": False, "S": False, "O": False}
 
 
-def read(private: PrivateElements) -> tuple[Stated, ...]:
-    """What the private elements say. A b of 0 on an isotropic image is the placeholder, not a b value."""
+def read(private: PrivateElements, open_b_value: bool) -> tuple[Stated, ...]:
+    """What the private elements say.
+
+    A b of 0 on an isotropic image is a placeholder, for a trace of b 0 does not exist; a b value only where the
+    technique says diffusion and nothing else speaks of another one (`open_b_value`).
+    """
     b_value = plausible_b(private.numbers(0x2001, _IMAGING, 0x03, "FL"))
     code = private.text(0x2001, _IMAGING, 0x04, "CS").upper()
     technique = private.text(0x2001, _IMAGING, 0x20)
     isotropic = _ISOTROPIC.get(code)
-    if isotropic and b_value is not None and b_value <= MAX_B0_S_PER_MM2:
+    is_diffusion = technique.upper().startswith("DWI")
+    if isotropic and b_value is not None and b_value <= MAX_B0_S_PER_MM2 and not (is_diffusion and open_b_value):
         b_value = None
     weighted = b_value is not None and b_value > MAX_B0_S_PER_MM2
     parts = [private.numbers(0x2005, _MR, element, "FL") for element in (0xB0, 0xB1, 0xB2)]
     gradient = tuple(part[0] for part in parts) if all(parts) else ()
-    is_diffusion = technique.upper().startswith("DWI")
     return (
         Stated(
             b_value_s_per_mm2=b_value,

@@ -12,18 +12,12 @@ from __future__ import annotations
 
 import re
 import struct
-import warnings
-from collections.abc import Sequence
 
 from pirtad.inference.dicom.kinds import Kind
+from pirtad.inference.dicom.meaning.vendors.csa import csa_numbers, csa_octets, csa_tags
 from pirtad.inference.dicom.meaning.vendors.private import PrivateElements, Stated, plausible_b, vector
 
-with warnings.catch_warnings():
-    # nibabel calls all of its DICOM part experimental on import; its reader of the CSA header is ten years old.
-    warnings.simplefilter("ignore", UserWarning)
-    from nibabel.nicom import csareader
-
-_HEADER, _SDI, _CSA = "SIEMENS MR HEADER", "SIEMENS MR SDI 02", "SIEMENS CSA HEADER"
+_HEADER, _SDI = "SIEMENS MR HEADER", "SIEMENS MR SDI 02"
 ISOTROPIC_OF_DIRECTIONALITY = {"ISOTROPIC": True, "DIRECTIONAL": False, "BMATRIX": False}
 """(0018,9075), PS3.3 table C.8-96; Siemens' private element and CSA header use the same words."""
 
@@ -31,10 +25,6 @@ ISOTROPIC_OF_DIRECTIONALITY = {"ISOTROPIC": True, "DIRECTIONAL": False, "BMATRIX
 _SEQUENCE_B = re.compile(r"_b(\d{1,5})(t|#\d+)?$", re.IGNORECASE)
 _CALCULATED = re.compile(r"calc", re.IGNORECASE)
 
-_CSA_ERRORS = (
-    *(csareader.CSAReadError, ValueError, TypeError, LookupError, ArithmeticError),
-    *(AssertionError, struct.error),
-)
 _CSA_TAG = struct.Struct("<64si4sii")
 """The head of a tag in a CSA header: name, multiplicity, VR, its number, how many items follow."""
 
@@ -78,16 +68,13 @@ def read(private: PrivateElements) -> tuple[Stated, ...]:
 
 def read_csa(private: PrivateElements) -> Stated:
     """What the CSA image header says; parsed only where its table of contents promises a b value."""
-    octets = private.octets(0x0029, _CSA, 0x10)
+    octets = csa_octets(private)
     if not _holds_b_value(octets):
         return Stated()
-    try:
-        tags = csareader.read(octets)["tags"]
-        b_value = plausible_b(_items(tags, "B_value"))
-        code = str((tags.get("DiffusionDirectionality", {}).get("items") or [""])[0]).strip().upper()
-        gradient = _items(tags, "DiffusionGradientDirection")
-    except _CSA_ERRORS:
-        return Stated()
+    tags = csa_tags(octets)
+    b_value = plausible_b(csa_numbers(tags, "B_value"))
+    code = str((tags.get("DiffusionDirectionality") or [""])[0]).strip().upper()
+    gradient = csa_numbers(tags, "DiffusionGradientDirection")
     return Stated(
         b_value_s_per_mm2=b_value,
         b_source="Siemens CSA header, B_value",
@@ -107,7 +94,3 @@ def _holds_b_value(octets: bytes) -> bool:
             return True
         start = octets.find(b"B_value\0", start + 1)
     return False
-
-
-def _items(tags: dict[str, dict[str, Sequence[object]]], name: str) -> tuple[float, ...]:
-    return tuple(float(str(item)) for item in tags.get(name, {}).get("items", ()))
