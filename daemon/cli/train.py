@@ -28,6 +28,9 @@ def encoder(
     ],
     out: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Folder for weights and manifest.")],
     cache: Annotated[Path, typer.Option(file_okay=False, help="Simulated cases; made where missing.")] = DEFAULT_CACHE,
+    start: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Encoder to begin with, of the same shape.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the encoder in manifest and reports.")] = None,
     cases: Annotated[int | None, typer.Option(min=4, help="Simulated cases to train on.")] = None,
     validation_cases: Annotated[int | None, typer.Option(min=4, help="Simulated cases to watch.")] = None,
@@ -50,6 +53,7 @@ def encoder(
     config = TrainingConfig(cache=cache, run=run, out=out, command=shlex.join(["pirtad", *sys.argv[1:]]))
     config = replace(
         config,
+        start=start,
         name=config.name if name is None else name,
         training_cases=config.training_cases if cases is None else cases,
         validation_cases=config.validation_cases if validation_cases is None else validation_cases,

@@ -12,6 +12,7 @@ from pirtad.inference.findings import Territory
 from pirtad.inference.models.vit import ViTConfig
 from pirtad.inference.training.augment import insert_infarct, vary
 from pirtad.inference.training.cases import load_case
+from pirtad.inference.training.normal_variation import vary_anatomy
 from pirtad.inference.training.objective import Batch, collate
 from pirtad.inference.training.voxels import BrainVoxels, voxels_of
 
@@ -48,7 +49,7 @@ class TrainingSet:
         case = members[int(rng.integers(len(members)))]
         if insert:
             case = insert_infarct(case, territory, rng)
-        return vary(case, rng)
+        return vary(vary_anatomy(case, rng), rng)
 
 
 def batches(cases: TrainingSet, config: ViTConfig, size: int, seed: int, steps: range) -> Iterator[Batch]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pirtad.inference.models.digest import sha256_of
@@ -39,6 +39,8 @@ class TrainingConfig:
     """Directory for checkpoint.pt, metrics.jsonl and config.json; an interrupted run goes on from there."""
     out: Path
     """Directory for weights.safetensors and manifest.json."""
+    start: Path | None = None
+    """Directory of an encoder of the same shape whose weights training begins with; None begins with nothing."""
     name: str = "pirtad-vit-small-sim"
     """Name of the encoder, for the manifest and the reports."""
     training_cases: int = 1200
@@ -89,6 +91,8 @@ def train_encoder(config: TrainingConfig) -> EncoderManifest:
     watched = [voxels_of(load_case(path)) for path in validation]
 
     model, heads = ViT(config.vit), TrainingHeads(config.vit)
+    if config.start is not None:
+        _begin_with(model, config.start)
     optimiser = torch.optim.AdamW(_groups([model, heads], config.weight_decay), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, config))
     state = {"model": model, "heads": heads, "optimiser": optimiser, "schedule": schedule}
@@ -118,6 +122,14 @@ def train_encoder(config: TrainingConfig) -> EncoderManifest:
             left_s = (time.monotonic() - started) / (done - first_step) * (config.steps - done)
             _report(config.run / "metrics.jsonl", record, left_s)
     return _export(model, config)
+
+
+def _begin_with(model: ViT, directory: Path) -> None:
+    """Set the weights to those of a finished encoder; ValueError where its shape is another one."""
+    manifest = EncoderManifest.read(directory)
+    if manifest.config != model.config:
+        raise ValueError(f"{directory} holds an encoder of another shape")
+    model.load_state_dict(load_file(directory / WEIGHTS_FILE))
 
 
 def _groups(modules: list[nn.Module], weight_decay: float) -> list[dict[str, Any]]:

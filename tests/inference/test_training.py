@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pirtad.inference.findings import Finding, InfarctType, SignalClass, Territory
 from pirtad.inference.models.encoder import Encoder
@@ -203,6 +204,23 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(cache: Path, tmp_path
             train_encoder(other)
     # When it is started again, then the weights are the same.
     assert train_encoder(other).weights_sha256 == whole.weights_sha256
+
+
+def test_training_can_begin_with_a_finished_encoder_of_the_same_shape(cache: Path, tmp_path: Path) -> None:
+    # Given a finished encoder, when training goes on from it with a learning rate of next to nothing
+    finished = train_encoder(configure(cache, tmp_path / "first", steps=3))
+    start = tmp_path / "first" / "out"
+    still = configure(cache, tmp_path / "second", steps=1, learning_rate=1e-12, weight_decay=0.0, start=start)
+    train_encoder(still)
+    # Then it is that encoder still
+    before, after = (load_file(tmp_path / run / "out" / "weights.safetensors") for run in ("first", "second"))
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-5, atol=1e-6)
+    assert finished.config == TINY
+    with pytest.raises(ValueError, match="another shape"):
+        train_encoder(
+            dataclasses.replace(still, run=tmp_path / "third", vit=dataclasses.replace(TINY, depth=TINY.depth + 1))
+        )
 
 
 def test_a_run_directory_is_not_shared_by_two_configurations(cache: Path, tmp_path: Path) -> None:
