@@ -69,7 +69,7 @@ def _slab(case: BrainVoxels, rng: np.random.Generator) -> BrainVoxels:
 def _bump(where_mm: NDArray[np.float32], centre_mm: NDArray[np.float32], width_mm: float) -> NDArray[np.float32]:
     """A Gaussian of height 1, float32 (N,)."""
     squared = ((where_mm - centre_mm) ** 2).sum(axis=1)
-    return np.exp(-0.5 * squared / np.float32(width_mm**2), dtype=np.float32)
+    return np.asarray(np.exp(-0.5 * squared / np.float32(width_mm**2), dtype=np.float32))
 
 
 def _somewhere(where_mm: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
