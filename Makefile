@@ -39,6 +39,7 @@ format: install ## put the sources into their form
 	$(BIN)/ruff format .
 
 bench: install ## measure; results go to docs/benchmarks.md by hand, with this command
+	$(BIN)/python tests/bench/inspect_speed.py
 	$(BIN)/python tests/bench/run.py
 
 campaign: install ## the long tests, hostile studies among them
