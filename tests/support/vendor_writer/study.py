@@ -126,7 +126,8 @@ def build(plan: StudyPlan, identity: Identity | None = None, anatomy: Anatomy | 
             repeated(trace_shots(plan.b_values, with_b0=plan.with_b0), plan.repeats), plan.clock, len(taken)
         )
         maps = derived((Shot(Role.ADC),), plan.clock, len(taken))
-        name = vendor.weighted_name
+        # A name that speaks of the true b value; of several, protocols name none.
+        name = vendor.weighted_name.format(f"B{plan.b_values[0]:.0f}" if len(plan.b_values) == 1 else "DWI")
         together = plan.one_object and plan.packing is Packing.ENHANCED
         if together:
             shots += maps

@@ -22,7 +22,7 @@ GE_OFFSET = 1_000_000_000
 @dataclass(frozen=True)
 class Vendor:
     """manufacturer, model: as real scanners write them. mark: writes what tells the shot into a classic header.
-    names: SeriesDescription of weighted and of map series."""
+    names: SeriesDescription of weighted and of map series; a pair of braces stands for the b value."""
 
     manufacturer: str
     model: str
@@ -152,7 +152,7 @@ def mark_standard(dataset: Dataset, shot: Shot) -> None:
 
 
 SIEMENS = Vendor("SIEMENS", "Prisma_fit", "ep2d_diff_TRACEW", "ep2d_diff_ADC", mark_siemens)
-PHILIPS = Vendor("Philips", "Ingenia", "sB1000", "dADC", mark_philips)
+PHILIPS = Vendor("Philips", "Ingenia", "s{}", "dADC", mark_philips)
 GE = Vendor("GE MEDICAL SYSTEMS", "SIGNA Pioneer", "Ax DWI", "Apparent Diffusion Coefficient (mm2/s)", mark_ge)
 UIH = Vendor("UIH", "uMR 770", "dwi_tra", "dwi_tra_ADC", mark_uih)
 CANON = Vendor("CANON_MEC", "Vantage Galan 3T", "DWI", "ADC Map", mark_canon)
