@@ -18,7 +18,6 @@ from pirtad.inference.dicom.volumes.assemble import assemble_pair
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepared import Prepared
 from pirtad.inference.preprocess.preprocess import preprocess
-from pirtad.inference.report.report import Registry
 
 # PIRTA section 2.3.1: patients aged 18 years or older.
 ADULT_YEARS = 18
@@ -27,8 +26,9 @@ ADULT_YEARS = 18
 def prepare(paths: Iterable[Path], rules: SelectionRules) -> Prepared:
     """Read series, choose and assemble the pair, preprocess it. Raises StudyNotUsable with the reason."""
     choice = choose_pair(read_series(paths), rules)
-    header = read_header(choice.dwi.frames[0].instance.path)
-    registry = registry_of(header.header) if header else Registry()
+    read = read_header(choice.dwi.frames[0].instance.path)
+    assert read is not None  # an image that was chosen is no DICOMDIR
+    registry = registry_of(read.header)
     if registry.age_years is not None and registry.age_years < ADULT_YEARS:
         raise StudyNotUsable("not_adult", "the patient is a minor", "No draft is made for patients under 18 years.")
     pair = assemble_pair(choice)

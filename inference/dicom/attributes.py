@@ -52,27 +52,6 @@ def text(dataset: Dataset, keyword: str) -> str:
     return found[0] if found else ""
 
 
-def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Exactly `count` finite numbers, or None."""
-    try:
-        found = tuple(float(str(value)) for value in _values(dataset, keyword))
-    except MALFORMED:
-        return None
-    return found if len(found) == count and all(math.isfinite(value) for value in found) else None
-
-
-def number(dataset: Dataset, keyword: str) -> float | None:
-    """One finite number, or None."""
-    found = numbers(dataset, keyword, 1)
-    return found[0] if found else None
-
-
-def whole(dataset: Dataset, keyword: str) -> int | None:
-    """One whole number, or None."""
-    found = number(dataset, keyword)
-    return int(found) if found is not None and found.is_integer() else None
-
-
 def items(dataset: Dataset, keyword: str) -> Iterable[Dataset]:
     """The items of a sequence; none where it is absent or malformed."""
     try:

@@ -5,7 +5,7 @@ bright on an unweighted one. Measured on the network's grid, fluid being where t
 
 | | share of fluid | DWI of fluid over DWI of tissue |
 |---|---|---|
-| five real pairs (SOOP, ISLES, Siemens, Philips, United Imaging) | 5 % to 25 % | 0.34 to 0.52 |
+| five real pairs (SOOP, ISLES, Siemens, Philips, United Imaging) | 4.6 % to 20 % | 0.34 to 0.52 |
 | 48 simulated pairs | 0.6 % to 24 % | 0.42 to 0.94 |
 | the unweighted image called DWI (three real ones) | | 1.49 to 2.14 |
 | DWI and ADC map exchanged, the DWI scaled to look like a map (the same) | 0.03 % to 0.13 % | 0.98 to 1.11 |

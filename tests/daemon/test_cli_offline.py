@@ -1,53 +1,24 @@
-"""`pirtad inspect`, `predict` and `cases` on files: real parts, but weights that were never trained and a scripted
+"""`pirtad predict` and `cases` on files: real parts, but weights that were never trained and a scripted
 language model."""
 
 from __future__ import annotations
 
 import json
-from errno import EACCES
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from typer.testing import CliRunner, Result
+from support.brain_files import affine_lps, head, pirtad, write_dicom
 
-from pirtad.daemon.cli.main import app
 from pirtad.daemon.cli.nifti import read_pair
 from pirtad.inference.errors import LanguageModelUnavailable, StudyNotUsable
-from pirtad.inference.simulation.dicom_writer import StudyHeader, write_study
-from pirtad.inference.volume import Volume
-
-SHAPE, SPACING_MM = (80, 96, 32), (2.4, 2.4, 4.8)
-ADC_MM2_PER_S = 0.8e-3
-
-
-def head() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """DWI (whole numbers) and ADC (mm2/s) of an ellipsoid of brain around a ventricle, (80, 96, 32)."""
-    centred = [np.linspace(-1, 1, size) * 1.25 for size in SHAPE]
-    x, y, z = np.meshgrid(*centred, indexing="ij")
-    inside = x**2 + y**2 + z**2 < 1
-    noise = np.random.default_rng(1).normal(0, 5, SHAPE)
-    dwi = np.where(inside, 300 + 40 * np.cos(9 * y), 5) + noise
-    adc = np.where(inside, ADC_MM2_PER_S * (1 + 0.1 * np.cos(7 * z)), 0)
-    ventricle = (x / 0.2) ** 2 + (y / 0.4) ** 2 + (z / 0.3) ** 2 < 1
-    dwi, adc = np.where(ventricle, 110 + noise, dwi), np.where(ventricle, 3e-3, adc)
-    return np.clip(dwi, 0, None).round().astype(np.float32), adc.astype(np.float32)
-
-
-def affine_lps() -> NDArray[np.float64]:
-    affine = np.diag([*SPACING_MM, 1.0])
-    affine[:3, 3] = [-95.0, -110.0, -70.0]
-    return affine
 
 
 @pytest.fixture(scope="module")
 def dicom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("dicom")
-    dwi, adc = head()
-    header = StudyHeader("1.2.3.4", patient_id="P1", patient_name="DOE^JANE", sex="F", age="065Y")
-    write_study(directory, Volume(dwi, affine_lps()), Volume(adc, affine_lps()), header)
+    write_dicom(directory)
     return directory
 
 
@@ -115,135 +86,6 @@ def scripted(with_models: None, monkeypatch: pytest.MonkeyPatch):
     model = FakeLanguageModel()
     monkeypatch.setattr(engine, "language_model", lambda _settings: model)
     return model
-
-
-def pirtad(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def test_inspect_says_what_each_series_is_taken_for(dicom: Path) -> None:
-    result = pirtad("inspect", dicom)
-    assert result.exit_code == 0
-    assert "usable" in result.stdout
-    assert "DWI" in result.stdout
-    assert "ADC" in result.stdout
-
-    found = json.loads(pirtad("inspect", dicom, "--json").stdout)
-    assert found["refused"] is None
-    assert found["chosen"]["dwi"]["shape"] == list(SHAPE)
-    assert len(found["series"]) == 2
-
-
-def test_inspect_of_an_unusable_study_ends_with_1(dicom: Path, tmp_path: Path) -> None:
-    half = tmp_path / "half"
-    dwi, _ = head()
-    write_study(half, Volume(dwi, affine_lps()), None, StudyHeader("1.2.3.5"))
-    no_adc = pirtad("inspect", half)
-    assert no_adc.exit_code == 1
-    assert "not usable" in no_adc.stdout
-    assert "[no_adc]" in no_adc.stdout
-
-    # A file that is no DICOM at all is passed over and told of, a broken one is a lost image.
-    (half / "notes.txt").write_text("not DICOM")
-    assert "1 files that are not DICOM passed over" in pirtad("inspect", half).stderr
-    (half / "cut.dcm").write_bytes(next(half.rglob("*.dcm")).read_bytes()[:300])
-    unreadable = pirtad("inspect", half, "--json")
-    assert unreadable.exit_code == 1
-    assert json.loads(unreadable.stdout)["refused"]["code"] == "unreadable_instance"
-
-
-def test_volume_writes_what_would_be_encoded(dicom: Path, tmp_path: Path) -> None:
-    dwi, adc = head()
-    for kind, expected in (("dwi", dwi), ("adc", adc)):
-        result = pirtad("volume", dicom, "--kind", kind, "-o", tmp_path / f"{kind}.nii.gz")
-        assert result.exit_code == 0, result.output
-        unit = "arbitrary" if kind == "dwi" else "mm2/s"
-        assert f"80 x 96 x 32 voxels of 2.4 x 2.4 x 4.8 mm; unit {unit}\n" in result.stdout
-        image = nibabel.load(tmp_path / f"{kind}.nii.gz")
-        np.testing.assert_allclose(image.get_fdata(), expected, atol=1e-6)
-        np.testing.assert_allclose(image.affine, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_lps(), atol=1e-4)
-        assert image.header.get_xyzt_units()[0] == "mm"
-
-
-def test_volume_of_any_one_series_by_number_or_uid(dicom: Path, tmp_path: Path) -> None:
-    # Given a study that is refused for want of an ADC map
-    half = tmp_path / "half"
-    dwi, _ = head()
-    write_study(half, Volume(dwi, affine_lps()), None, StudyHeader("1.2.3.5"))
-    out = tmp_path / "one.nii"
-    refused = pirtad("volume", half, "-o", out)
-    assert (refused.exit_code, out.exists()) == (1, False)
-    assert "[no_adc]" in refused.stderr
-
-    # Then its one series can be written all the same
-    (row,) = json.loads(pirtad("inspect", half, "--json").stdout)["series"]
-    for name in (row["series_uid"], f"{row['series_number']:g}"):
-        written = pirtad("volume", half, "--series", name, "--b-value", 1000, "--force", "-o", out)
-        assert (written.exit_code, written.stdout.endswith("unit as stored and rescaled\n")) == (0, True)
-        np.testing.assert_array_equal(nibabel.load(out).get_fdata(), dwi)
-    assert "[no_such_series]" in pirtad("volume", half, "--series", "9.9", "-o", tmp_path / "no.nii").stderr
-    for option, code in ((("--b-value", 0), "no_such_series"), (("--volume", 2), "no_such_volume")):
-        refused = pirtad("volume", half, "--series", name, *option, "-o", tmp_path / "no.nii")
-        assert (refused.exit_code, f"[{code}]" in refused.stderr) == (1, True)
-    assert not (tmp_path / "no.nii").exists()
-
-
-def test_volume_refuses_what_makes_no_sense(dicom: Path, tmp_path: Path) -> None:
-    assert pirtad("volume", dicom, "-o", tmp_path / "a.png").exit_code == 2
-    for options in (
-        ("--b-value", 0),
-        ("--volume", 1),
-        ("--series", 1, "--kind", "dwi"),
-        ("--series", 1, "--volume", 0),
-    ):
-        assert pirtad("volume", dicom, *options, "-o", tmp_path / "a.nii").exit_code == 2
-    nowhere = pirtad("volume", dicom, "-o", tmp_path / "none" / "a.nii")
-    assert nowhere.exit_code == 1
-    assert "a.nii can't be written" in nowhere.stderr
-
-
-def test_volume_overwrites_only_with_force(dicom: Path, tmp_path: Path) -> None:
-    there = tmp_path / "there.nii"
-    there.write_text("mine")
-
-    refused = pirtad("volume", dicom, "-o", there)
-
-    assert refused.exit_code == 4
-    assert "--force" in refused.stderr
-    assert there.read_text() == "mine"
-    assert pirtad("volume", dicom, "-o", there, "--force").exit_code == 0
-    assert nibabel.load(there).shape == SHAPE
-
-
-@pytest.mark.parametrize("arguments", [("inspect",), ("inspect", "--json"), ("volume", "-o", "out.nii")])
-def test_a_file_that_can_not_be_opened_is_named(
-    dicom: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
-) -> None:
-    # Given a file of the study that may not be opened (by permissions alone, root could open it)
-    closed = sorted(dicom.rglob("*.dcm"))[3]
-    opened = Path.open
-
-    def may_open(path: Path, *args, **kwargs):
-        if path == closed:
-            raise PermissionError(EACCES, "Permission denied", str(path))
-        return opened(path, *args, **kwargs)
-
-    monkeypatch.setattr(Path, "open", may_open)
-
-    result = pirtad(*arguments, dicom)
-
-    assert result.exit_code == 1
-    assert result.stderr == f"{closed} can't be read: Permission denied\n"
-
-
-def test_a_file_that_ends_in_an_error_while_it_is_read_is_no_traceback(tmp_path: Path) -> None:
-    # Given a file that opens and does not read (nothing is mapped at address 0); the system's error names none
-    (tmp_path / "study").mkdir()
-    (tmp_path / "study" / "a.dcm").symlink_to("/proc/self/mem")
-    for arguments in (("inspect",), ("volume", "-o", tmp_path / "out.nii")):
-        result = pirtad(*arguments, tmp_path / "study")
-        assert result.exit_code == 1
-        assert result.stderr == f"a file in {tmp_path / 'study'} can't be read: Input/output error\n"
 
 
 @pytest.mark.parametrize("unit", ["1", "milli", "micro"])

@@ -24,6 +24,8 @@ from pirtad.inference.dicom.frames import Frame, Series
 from pirtad.inference.dicom.kinds import WEIGHTED, Kind, b_in_words
 from pirtad.inference.errors import StudyNotUsable
 
+_TRACE_OR_NOT = {Kind.TRACE, Kind.DWI}
+
 
 def dwi_offers(series: Series, rules: SelectionRules) -> Offers:
     """Every DWI that the series can give: trace images, or the geometric mean of directions, b within the limits."""
@@ -72,9 +74,6 @@ def _offer_dwi(series: Series, frames: Sequence[Frame], b: float, rules: Selecti
     elif directions and not traces and not undeclared:
         reason = f"b {b_in_words(b)} images of single gradient directions, and computing a trace is switched off"
         offers.rejections.append(reject(series, "not_trace", reason))
-
-
-_TRACE_OR_NOT = {Kind.TRACE, Kind.DWI}
 
 
 def _offer_mean(series: Series, frames: Sequence[Frame], b: float, offers: Offers) -> None:

@@ -132,7 +132,7 @@ def _row(series: Series, pair: Pair | None, why: Rejection | None) -> SeriesRow:
         layout=" and ".join(sorted({str(instance.layout) for instance in series.instances})),
         kind=str(series.kind),
         kinds=tuple(sorted({str(one.kind) for one in diffusions})),
-        because=tuple(sorted({one.because for one in diffusions if one.because})[:_REASONS_SHOWN]),
+        because=tuple(sorted({one.because for one in diffusions if one.because})),
         b_values=series.b_values_s_per_mm2,
         n_files=len(series.instances),
         n_images=len(series.frames),
@@ -142,9 +142,6 @@ def _row(series: Series, pair: Pair | None, why: Rejection | None) -> SeriesRow:
         rejected_code=why.code if why else None,
         rejected_because=why.reason if why else None,
     )
-
-
-_REASONS_SHOWN = 8
 
 
 def _extent(series: Series) -> tuple[tuple[int, int, int] | None, tuple[float, float, float] | None]:

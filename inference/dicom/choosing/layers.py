@@ -41,7 +41,8 @@ class Layers:
         return tuple(frame for place in self.places for frame in place)
 
     def volumes(self) -> Iterable[tuple[Frame, ...]]:
-        """One frame of every slice at a time, as often as the slices are deep."""
+        """One frame of every slice at a time, as often as the slices are deep: good for means over all of them. Frames
+        that come together need not share a direction; `volumes.single.whole_volumes` sees to that."""
         return zip(*self.places, strict=True)
 
 

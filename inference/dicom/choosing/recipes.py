@@ -14,9 +14,7 @@ from pirtad.inference.dicom.geometry import SliceStack
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AsSent:
-    """One frame a slice, its values as the scanner made them."""
-
+class _OfLayers:
     layers: Layers
 
     @property
@@ -30,25 +28,16 @@ class AsSent:
         return self.layers.frames
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GeometricMean:
+class AsSent(_OfLayers):
+    """One frame a slice, its values as the scanner made them."""
+
+
+class GeometricMean(_OfLayers):
     """A trace image: the geometric mean of images weighted along directions that cover space evenly.
 
     With one b value, that is S0 exp(-b trace(D)/3) wherever diffusion is Gaussian (Basser & Pierpaoli, J Magn Reson B
     111:209-219, 1996).
     """
-
-    layers: Layers
-
-    @property
-    def stack(self) -> SliceStack:
-        """Where the volume lies."""
-        return self.layers.stack
-
-    @property
-    def frames(self) -> tuple[Frame, ...]:
-        """What it is made from."""
-        return self.layers.frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)

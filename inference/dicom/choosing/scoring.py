@@ -48,7 +48,7 @@ class Score:
 
 
 def score(dwi: Candidate, adc: Candidate, others: Sequence[Candidate], rules: SelectionRules) -> Score:
-    """The score of a pair; 91 is the best there is without site rules. others: all that could serve as the DWI."""
+    """The score of a pair, 106 at best where no site rule adds to it. others: all that could serve as the DWI."""
     return Score(
         (
             ("b_value", _b_value(dwi.b_value_s_per_mm2, rules.b_values)),

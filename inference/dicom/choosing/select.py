@@ -220,5 +220,5 @@ def _hint(wanted: str, codes: set[str], offered: Sequence[_Series]) -> str:
 
 # Reasons that say in other words that there is no such series.
 _PLAIN_MISS = {"b_value_out_of_range", "not_mr", "no_adc_fit"}
-_LOST = {"broken_geometry", "duplicate_slices", "truncated_instance"}
+_LOST = {"broken_geometry", "duplicate_slices"}
 _UNDECLARED = {"b_value_unknown", "not_trace"}

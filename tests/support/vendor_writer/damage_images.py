@@ -8,7 +8,7 @@ from random import Random
 from pydicom.tag import Tag
 
 from support.vendor_writer.distractors import other_patient
-from support.vendor_writer.hits import made_of_slices, nests_of, some_instances, some_series
+from support.vendor_writer.hits import drop, made_of_slices, nests_of, some_instances, some_series
 from support.vendor_writer.stored import Stated, map_encoding, mapping
 from support.vendor_writer.study import Study
 
@@ -40,11 +40,7 @@ _PLAIN = (
 
 def drop_plain(study: Study, random: Random) -> None:
     """Another attribute is gone; geometry and pixel attributes among them."""
-    keyword = random.choice(_PLAIN)
-    for dataset in some_instances(study, random):
-        for nest in nests_of(dataset):
-            if keyword in nest:
-                del nest[keyword]
+    drop(study, random, _PLAIN)
 
 
 def garble_plain(study: Study, random: Random) -> None:

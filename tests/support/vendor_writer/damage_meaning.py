@@ -7,7 +7,7 @@ from random import Random
 from pydicom import Dataset
 from pydicom.tag import Tag
 
-from support.vendor_writer.hits import nests_of, some_instances, some_series
+from support.vendor_writer.hits import drop, nests_of, some_instances, some_series
 from support.vendor_writer.study import Packing, Study
 from support.vendor_writer.vendors import private
 
@@ -26,11 +26,7 @@ _DIFFUSION = (
 
 def drop_diffusion(study: Study, random: Random) -> None:
     """An attribute that tells the kind or the b value is gone, everywhere in the instances hit."""
-    keyword = random.choice(_DIFFUSION)
-    for dataset in some_instances(study, random):
-        for nest in nests_of(dataset):
-            if keyword in nest:
-                del nest[keyword]
+    drop(study, random, _DIFFUSION)
 
 
 def blank_diffusion(study: Study, random: Random) -> None:

@@ -29,6 +29,15 @@ def nests_of(dataset: Dataset) -> list[Dataset]:
     return found
 
 
+def drop(study: Study, random: Random, keywords: tuple[str, ...]) -> None:
+    """One of the attributes is gone from the instances hit, wherever it stands in them."""
+    keyword = random.choice(keywords)
+    for dataset in some_instances(study, random):
+        for nest in nests_of(dataset):
+            if keyword in nest:
+                del nest[keyword]
+
+
 def made_of_slices(study: Study, series: list[Dataset]) -> bool:
     """Whether a file is a slice, and not a volume; what is left of a series counts as such while it is a stack."""
     tiled = study.plan.packing in (Packing.SIEMENS_MOSAIC, Packing.UIH_GRID, Packing.ENHANCED)
