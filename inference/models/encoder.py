@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from pirtad.inference.errors import ModelMismatch
 from pirtad.inference.models.manifest import WEIGHTS_FILE, EncoderManifest
-from pirtad.inference.models.vit import ViT
+from pirtad.inference.models.vit import Encoded, ViT
 
 
 class Encoder:
@@ -50,6 +51,24 @@ class Encoder:
 
     def encode_and_classify(self, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The unit vector (D,) and the four class probabilities (4,) of the linear head, in the order of Territory."""
+        encoded = self._run(x)
+        unit = torch.nn.functional.normalize(encoded.embedding.float(), dim=1)[0]
+        odds = encoded.logits.float().softmax(1)[0]
+        return unit.cpu().numpy(), odds.cpu().numpy()
+
+    def lesion_probability(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability of acute infarct float32 (96, 112, 48), 0 outside the brain.
+
+        Raises ValueError when the weights have no decoder (manifest.config.map_width is 0).
+        """
+        encoded = self._run(x)
+        with torch.inference_mode():
+            probability = self._model.lesion_probability(encoded)[0].cpu().numpy()
+        brain = (x != 0).any(axis=0)
+        return np.where(brain, probability, np.float32(0)).astype(np.float32)
+
+    def _run(self, x: NDArray[np.float32]) -> Encoded:
+        """x: (2, 96, 112, 48), checked, as a batch of one."""
         expected = (self.manifest.config.channels, *self.manifest.config.image_shape)
         if x.shape != expected:
             raise ValueError(f"an input of shape {x.shape}, expected {expected}")
@@ -57,7 +76,4 @@ class Encoder:
             raise ValueError("the input holds values that are not finite")
         batch = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None].to(self._device)
         with torch.inference_mode():
-            encoded = self._model(batch)
-            unit = torch.nn.functional.normalize(encoded.embedding.float(), dim=1)[0]
-            odds = encoded.logits.float().softmax(1)[0]
-        return unit.cpu().numpy(), odds.cpu().numpy()
+            return cast("Encoded", self._model(batch))

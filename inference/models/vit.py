@@ -24,6 +24,8 @@ from torch import nn
 from torch.nn import functional
 
 CLASSES = 4
+# Numbers that a token tells each of its cells.
+_CONTEXT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class ViTConfig:
     """Hidden width of the feed-forward part of a block."""
     pooling_heads: int = 6
     """Heads of the attention that pools tokens into the embedding; divides width."""
+    map_width: int = 0
+    """Hidden width of the decoder of the lesion map; 0 for weights that have none."""
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -70,7 +74,8 @@ class ViTConfig:
 class Encoded:
     """embedding: (B, width). logits: (B, 4), in the order of findings.Territory. tokens: (B, T, width), the kept
     patches after the last block; patch_logits: (B, T, 4), no infarct or one of a class in each; kept: int64 (B, T),
-    their numbers in the patch grid (C order over i, j, k); real: bool (B, T), False where a token only fills up."""
+    their numbers in the patch grid (C order over i, j, k); real: bool (B, T), False where a token only fills up.
+    lesion_logits: (B, T, cells, 8), acute infarct in each voxel of the kept patches, None without a decoder."""
 
     embedding: torch.Tensor
     logits: torch.Tensor
@@ -78,6 +83,7 @@ class Encoded:
     patch_logits: torch.Tensor
     kept: torch.Tensor
     real: torch.Tensor
+    lesion_logits: torch.Tensor | None = None
 
 
 class ViT(nn.Module):
@@ -111,11 +117,17 @@ class ViT(nn.Module):
         self.pooling_value = nn.Linear(config.width, config.width)
         self.embedding_norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, CLASSES)
+        if config.map_width:
+            # What the patch's token knows, told to each of its cells; the cell knows its own eight voxels.
+            self.context = nn.Linear(config.width, config.cells * _CONTEXT)
+            self.lesion = nn.Sequential(
+                nn.Linear(config.cell_width + _CONTEXT, config.map_width), nn.GELU(), nn.Linear(config.map_width, 8)
+            )
 
     def forward(self, x: torch.Tensor) -> Encoded:
         """x: float (B, 2, 96, 112, 48), preprocess.NetworkInput.array; exactly 0 outside the brain."""
         kept, real = self._patches_with_brain(x)  # (B, T) each
-        patches = self._take(x, kept)  # (B, T, 2, 8, 8, 6)
+        patches = _take(x, kept, self.config)  # (B, T, 2, 8, 8, 6)
         cells = self.cell(_cells(_centred_channels(patches)))  # (B, T, cells, cell_width)
         positions = self.get_buffer("positions")
         tokens = self.patch(cells.flatten(2)) + positions[kept]  # (B, T, width)
@@ -125,7 +137,28 @@ class ViT(nn.Module):
         tokens = self.norm(tokens)
         patch_logits = self.infarct(tokens).float()  # (B, T, 4)
         embedding = self._pool(tokens, patch_logits, real)  # (B, width)
-        return Encoded(embedding, self.head(embedding), tokens, patch_logits, kept, real)
+        return Encoded(
+            embedding, self.head(embedding), tokens, patch_logits, kept, real, self._lesion_logits(cells, tokens)
+        )
+
+    def _lesion_logits(self, cells: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor | None:
+        """(B, T, cells, 8) from cells (B, T, cells, cell_width) and tokens (B, T, width)."""
+        if not self.config.map_width:
+            return None
+        context = self.context(tokens).unflatten(-1, (self.config.cells, _CONTEXT))
+        return cast("torch.Tensor", self.lesion(torch.cat([cells, context.to(cells.dtype)], dim=-1)))
+
+    def lesion_probability(self, encoded: Encoded) -> torch.Tensor:
+        """The lesion map float32 (B, 96, 112, 48), 0 where no patch was kept. Raises ValueError without a decoder."""
+        if encoded.lesion_logits is None:
+            raise ValueError("these weights have no decoder for a lesion map")
+        (gi, gj, gk), (pi, pj, pk) = self.config.grid, self.config.patch_shape
+        count = len(encoded.kept)
+        probability = encoded.lesion_logits.float().sigmoid() * encoded.real[..., None, None]
+        every = probability.new_zeros(count, self.config.patches, self.config.cells, 8)
+        every[torch.arange(count, device=every.device)[:, None], encoded.kept] = probability
+        split = every.reshape(count, gi, gj, gk, pi // 2, pj // 2, pk // 2, 2, 2, 2)
+        return split.permute(0, 1, 4, 7, 2, 5, 8, 3, 6, 9).reshape(count, *self.config.image_shape)
 
     def _patches_with_brain(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """kept (B, T), the numbers of the patches that are not all zero, in order, each row filled up to the longest;
@@ -138,13 +171,6 @@ class ViT(nn.Module):
         real[:, 0] = True
         return kept, real
 
-    def _take(self, x: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        """The kept patches (B, T, C, pi, pj, pk) of x (B, C, 96, 112, 48); patches count in C order over i, j, k."""
-        (gi, gj, gk), (pi, pj, pk) = self.config.grid, self.config.patch_shape
-        split = x.reshape(*x.shape[:2], gi, pi, gj, pj, gk, pk).permute(0, 2, 4, 6, 1, 3, 5, 7)
-        rows = torch.arange(len(x), device=x.device)[:, None]
-        return split[rows, kept // (gj * gk), kept // gk % gj, kept % gk]
-
     def _pool(self, tokens: torch.Tensor, patch_logits: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Weighted mean of the tokens, each head with weights of its own: a small infarct is not diluted."""
         heads = self.config.pooling_heads
@@ -154,6 +180,19 @@ class ViT(nn.Module):
         values = self.pooling_value(tokens).unflatten(-1, (heads, -1))  # (B, T, heads, width / heads)
         pooled = torch.einsum("bth,bthd->bhd", weights.to(values.dtype), values).flatten(1)
         return cast("torch.Tensor", self.embedding_norm(pooled.float()))
+
+
+def _take(x: torch.Tensor, kept: torch.Tensor, config: ViTConfig) -> torch.Tensor:
+    """The kept patches (B, T, C, pi, pj, pk) of x (B, C, 96, 112, 48); patches count in C order over i, j, k."""
+    (gi, gj, gk), (pi, pj, pk) = config.grid, config.patch_shape
+    split = x.reshape(*x.shape[:2], gi, pi, gj, pj, gk, pk).permute(0, 2, 4, 6, 1, 3, 5, 7)
+    rows = torch.arange(len(x), device=x.device)[:, None]
+    return split[rows, kept // (gj * gk), kept // gk % gj, kept % gk]
+
+
+def voxels_of_patches(volume: torch.Tensor, kept: torch.Tensor, config: ViTConfig) -> torch.Tensor:
+    """A map (B, 96, 112, 48) in the order of Encoded.lesion_logits, (B, T, cells, 8)."""
+    return _cells(_take(volume[:, None], kept, config))
 
 
 def _sine_positions(grid: tuple[int, int, int], width: int) -> torch.Tensor:

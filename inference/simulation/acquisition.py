@@ -36,20 +36,22 @@ class Scan:
 
 def draw_scan(draw: Draw) -> Scan:
     """Head size and pose, elastic deformation, and slices as clinical protocols have them."""
-    spacing_mm = draw.uniform(1.7, 2.4)
-    thickness_mm = draw.uniform(3.0, 6.0)
+    spacing_mm = draw.uniform(1.7, 2.4) if draw.chance(0.75) else draw.uniform(2.4, 3.6)
+    thickness_mm = draw.uniform(3.0, 6.0) if draw.chance(0.85) else draw.uniform(2.0, 3.0)
     gap = draw.choice((1.0, 1.1, 1.2), (0.5, 0.3, 0.2))
+    slab = draw.chance(0.2)  # a part of the brain, as research protocols and a scanner in a hurry take it
+    height_mm = draw.uniform(60, 115) if slab else draw.uniform(140, 172)
     shape = (
         math.ceil(draw.uniform(215, 245) / spacing_mm),
         math.ceil(draw.uniform(225, 250) / spacing_mm),
-        math.ceil(draw.uniform(140, 172) / (thickness_mm * gap)),
+        math.ceil(height_mm / (thickness_mm * gap)),
     )
     directions = _rotation_about(draw.normal(0, 10), draw.normal(0, 4), draw.normal(0, 4))
     if draw.chance(0.1):
         directions[:, 2] *= -1
     affine = np.eye(4)
     affine[:3, :3] = directions * np.array([spacing_mm, spacing_mm, thickness_mm * gap])
-    jitter_mm = np.array([draw.normal(0, 4), draw.normal(0, 4), draw.normal(0, 5)])
+    jitter_mm = np.array([draw.normal(0, 4), draw.normal(0, 4), draw.normal(0, 18 if slab else 5)])
     middle_mm = np.array([draw.uniform(-20, 20), draw.uniform(-40, 30), draw.uniform(-60, 60)])
     affine[:3, 3] = middle_mm + jitter_mm - affine[:3, :3] @ (np.asarray(shape) - 1) / 2
 
@@ -117,11 +119,15 @@ def acquire(clean: torch.Tensor, b_value_s_per_mm2: float, draw: Draw) -> tuple[
     is common to both images and cancels out of the ADC.
     """
     shape = clean.shape[1:]
-    gain = torch.exp(draw.uniform(0.05, 0.30) * draw.smooth_field(shape, (4, 4, 3)))
+    gain = _gain(shape, draw)
     typical = float(clean[1][clean[1] > 0.3 * clean[1].max()].median())
-    sigma = typical / math.exp(draw.uniform(math.log(10), math.log(70)))
+    sigma = typical / math.exp(draw.uniform(math.log(8), math.log(80)))
     both = clean * gain
+    if draw.chance(0.5):  # the reconstruction's filter, in plane; noise is finer than the image then
+        both = _smooth_in_plane(both, draw.uniform(0.0, 0.8))
     noisy = ((both + sigma * draw.noise(both.shape)) ** 2 + (sigma * draw.noise(both.shape)) ** 2).sqrt()
+    if draw.chance(0.3):  # filtered after the magnitude was taken: noise is coarse
+        noisy = _smooth_in_plane(noisy, draw.uniform(0.3, 0.8))
     noisy = noisy.clamp(min=1e-6)
     adc = (noisy[0] / noisy[1]).log() / b_value_s_per_mm2
     if draw.chance(0.7):
@@ -129,6 +135,27 @@ def acquire(clean: torch.Tensor, b_value_s_per_mm2: float, draw: Draw) -> tuple[
     if draw.chance(0.7):
         adc = torch.where(noisy[0] > 0.25 * typical, adc, torch.zeros(()))
     return noisy[1] * (10 ** draw.uniform(1.5, 3.5) / typical), adc
+
+
+def _gain(shape: tuple[int, ...], draw: Draw) -> torch.Tensor:
+    """Coils: a smooth gain, bright rims or middles (receive arrays, dielectric effect at 3 T), ripples that bias
+    correction leaves behind, and slices that differ a little by the order they were taken in. (I, J, K), about 1."""
+    gain = draw.uniform(0.05, 0.30) * draw.smooth_field(shape, (4, 4, 3))
+    axes = [torch.linspace(-1, 1, length) - draw.normal(0, 0.2) for length in shape]
+    radius = axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + draw.uniform(0.0, 1.0) * axes[2] ** 2
+    gain = gain + draw.normal(0.0, 0.25) * radius
+    gain = gain + draw.uniform(0.0, 0.06) * draw.smooth_field(shape, (9, 9, 6))
+    odd = torch.arange(shape[2]) % 2 * draw.normal(0.0, 0.025)
+    return torch.exp(gain + odd + draw.uniform(0.0, 0.02) * draw.noise((shape[2],)))
+
+
+def _smooth_in_plane(images: torch.Tensor, sigma_voxels: float) -> torch.Tensor:
+    """Images (C, I, J, K) under a Gaussian of three taps along i and j; sigma_voxels below 1."""
+    side = math.exp(-0.5 / max(sigma_voxels, 0.2) ** 2)
+    taps = torch.tensor([side, 1.0, side]) / (1 + 2 * side)
+    flat = images[:, None]
+    flat = functional.conv3d(flat, taps.reshape(1, 1, 3, 1, 1), padding=(1, 0, 0))
+    return functional.conv3d(flat, taps.reshape(1, 1, 1, 3, 1), padding=(0, 1, 0))[:, 0]
 
 
 def interpolate_in_plane(

@@ -40,6 +40,7 @@ class Atlas:
     brain: bool. outside_mm: float32 distance to the brain, negative inside.
     territory: uint8, LABEL_OF; 0 outside all three. left: bool.
     seclusion_mm: float32, distance of each labelled voxel to the next voxel of another class.
+    hindbrain: float32, 1 in cerebellum and brainstem, soft at the border.
     """
 
     affine: NDArray[np.float64]
@@ -54,6 +55,7 @@ class Atlas:
     territory: torch.Tensor
     left: torch.Tensor
     seclusion_mm: torch.Tensor
+    hindbrain: torch.Tensor
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -97,6 +99,7 @@ def load_atlas() -> Atlas:
         territory=torch.from_numpy(territory),
         left=torch.from_numpy(x_mm > 0)[:, None, None].expand(brain.shape),
         seclusion_mm=torch.from_numpy(_seclusion_mm(territory)),
+        hindbrain=blurred(torch.from_numpy(_hindbrain(affine, brain)).float(), 5),
     )
 
 
@@ -114,6 +117,17 @@ def _territories(affine: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray
     picked = labels[np.ix_(*(index.clip(0, labels.shape[axis] - 1) for axis, index in enumerate(axes)))]
     inside: NDArray[np.bool_] = known[0][:, None, None] & known[1][:, None] & known[2]
     return np.where(inside, picked, 0).astype(np.uint8)
+
+
+def _hindbrain(affine: NDArray[np.float64], brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Below the tentorium, drawn as planes that fall to the sides and to the back; good to about 5 mm."""
+    index = np.meshgrid(*(np.arange(length) for length in brain.shape), indexing="ij")
+    x_mm, y_mm, z_mm = (affine[axis, axis] * index[axis] + affine[axis, 3] for axis in range(3))
+    aside = (np.abs(x_mm) - 8).clip(min=0)
+    cerebellum = (y_mm > 34) & (z_mm < -4 - 0.45 * aside - 0.3 * (y_mm - 52).clip(min=0))
+    brainstem = (np.abs(x_mm) < 18) & (y_mm > 10) & (z_mm < -6)
+    below: NDArray[np.bool_] = brain & (cerebellum | brainstem)
+    return below
 
 
 def _distance_mm(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

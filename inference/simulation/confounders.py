@@ -18,9 +18,15 @@ from pirtad.inference.simulation.tissue import TissueMaps
 
 # MNI coordinates with the signs of LPS, right side (mirrored for the left): air and bone pile up signal above the
 # orbits, before the temporal poles and over the petrous bones.
-_BRIGHT_BASE_MM = ((-40.0, -14.0, -34.0), (-48.0, 22.0, -28.0), (-14.0, -44.0, -22.0), (-52.0, 8.0, -30.0))
-# Normal tracts and cortex that look bright on trace images.
-_BRIGHT_NORMAL_MM = ((-24.0, 16.0, 8.0), (-36.0, -6.0, 0.0), (-6.0, -34.0, 14.0), (-10.0, 28.0, -30.0))
+_BRIGHT_BASE_MM = (
+    (-40.0, -14.0, -34.0),
+    (-48.0, 22.0, -28.0),
+    (-14.0, -44.0, -22.0),
+    (-52.0, 8.0, -30.0),
+    (-8.0, -62.0, -12.0),
+    (-26.0, -52.0, -16.0),
+)
+_LARGEST_PILE_UP = 4.0
 
 
 def add_confounders(maps: TissueMaps, atlas: Atlas, draw: Draw) -> None:
@@ -37,29 +43,40 @@ def add_confounders(maps: TissueMaps, atlas: Atlas, draw: Draw) -> None:
 
 
 def _pile_up(maps: TissueMaps, atlas: Atlas, draw: Draw) -> None:
-    """Susceptibility at the skull base, and normal bright tracts: signal up or down at every b, ADC as it was."""
+    """Susceptibility: signal up to four times as high, or lost, at every b, ADC as it was. At the known places of the
+    skull base on both sides, and anywhere on the surface, mostly below."""
     gain = torch.zeros(atlas.shape)
-    strength = draw.choice((0.0, 0.5, 1.0), (0.2, 0.4, 0.4))
+    strength = draw.choice((0.0, 0.5, 1.0, 2.0), (0.15, 0.35, 0.35, 0.15))
     for centre in _BRIGHT_BASE_MM:
         for side in (-1.0, 1.0):
             gain += _bump(atlas, draw, centre, side, 5.0) * strength * max(-0.4, draw.normal(0.45, 0.5))
-    symmetric = draw.uniform(0.0, 0.25)
-    for centre in _BRIGHT_NORMAL_MM:
-        for side in (-1.0, 1.0):
-            gain += _bump(atlas, draw, centre, side, 2.0) * symmetric * draw.uniform(0.6, 1.0)
-    maps.parenchyma_s0 *= (1 + gain).clamp(0.3, 2.6)
+    surface = (atlas.brain & (atlas.outside_mm > -5)).nonzero()
+    heights = atlas.positions_mm(surface)[:, 2]
+    base = surface[heights < 0]
+    for _ in range(draw.choice((0, 1, 3, 6), (0.25, 0.25, 0.25, 0.25))):
+        among = base if draw.chance(0.8) else surface
+        x, y, z = atlas.positions_mm(among[draw.integer(0, len(among) - 1)][None])[0].tolist()
+        gain += _bump(atlas, draw, (x, y, z), 1.0, 0.0, narrow=0.5) * math.exp(draw.uniform(-1.6, 1.1))
+    maps.parenchyma_s0 *= (1 + gain).clamp(0.3, _LARGEST_PILE_UP)
+    maps.fluid_s0 *= (1 + gain).clamp(0.3, _LARGEST_PILE_UP)
 
 
 def _bump(
-    atlas: Atlas, draw: Draw, centre_mm: tuple[float, float, float], side: float, jitter_mm: float
+    atlas: Atlas,
+    draw: Draw,
+    centre_mm: tuple[float, float, float],
+    side: float,
+    jitter_mm: float,
+    narrow: float = 1.0,
 ) -> torch.Tensor:
-    """A separable Gaussian of height 1, mirrored to the left for side -1; long along the phase encoding (y)."""
+    """A separable Gaussian of height 1, mirrored to the left for side -1; long along the phase encoding (y).
+    narrow: factor on its widths."""
     mirrored = (centre_mm[0] * side, centre_mm[1], centre_mm[2])
     widths = (draw.uniform(3, 8), draw.uniform(5, 14), draw.uniform(3, 9))
     axes = []
     for axis, length in enumerate(atlas.shape):
         place = atlas.affine[axis, axis] * torch.arange(length) + atlas.affine[axis, 3]
-        away = (place - mirrored[axis] - draw.normal(0, jitter_mm)) / widths[axis]
+        away = (place - mirrored[axis] - draw.normal(0, jitter_mm)) / (narrow * widths[axis])
         axes.append(torch.exp(-0.5 * away.float() ** 2))
     return axes[0][:, None, None] * axes[1][:, None] * axes[2]
 

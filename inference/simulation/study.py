@@ -15,11 +15,12 @@ from pirtad.inference.simulation.atlas import LABEL_OF, Atlas, load_atlas
 from pirtad.inference.simulation.confounders import add_confounders
 from pirtad.inference.simulation.draw import Draw
 from pirtad.inference.simulation.lesions import Lesion, draw_lesion, share_in
+from pirtad.inference.simulation.normal_variation import vary_normal_tissue
 from pirtad.inference.simulation.tissue import TissueMaps, draw_tissue
 from pirtad.inference.volume import DiffusionPair, Volume
 
 # Raised whenever the same seed would give another study.
-SIMULATION_VERSION = "2"
+SIMULATION_VERSION = "3"
 SMALLEST_LESION_ML = 0.5
 LEAST_SHARE_IN_TERRITORY = 0.8
 # An infarct that can not be seen is in no radiology report: against the median of the rest of its territory its median
@@ -114,6 +115,7 @@ def _draw_clear_lesion(atlas: Atlas, territory: Territory, draw: Draw) -> Lesion
 
 def _scan(atlas: Atlas, territory: Territory, lesion: Lesion | None, draw: Draw) -> SimulatedStudy:
     maps = draw_tissue(atlas, draw)
+    vary_normal_tissue(maps, atlas, draw)
     add_confounders(maps, atlas, draw)
     finding = Finding(Territory.NORMAL)
     weight = torch.zeros(atlas.shape)

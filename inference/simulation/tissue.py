@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from pirtad.inference.simulation.atlas import Atlas
-from pirtad.inference.simulation.draw import Draw
+from pirtad.inference.simulation.draw import Draw, blurred
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class TissueMaps:
 
 def draw_tissue(atlas: Atlas, draw: Draw) -> TissueMaps:
     """Healthy brain, fluid around it, and a faint rim of scalp."""
-    gray, white, fluid = _with_atrophy(atlas, draw)
+    gray, white, fluid = _folded(atlas, *_with_atrophy(atlas, draw), draw)
     echo_time_ms = draw.uniform(60, 110)
     s0_gray = draw.uniform(0.78, 0.90) * _decay(echo_time_ms, draw.uniform(80, 115))
     s0_white = draw.uniform(0.64, 0.76) * _decay(echo_time_ms, draw.uniform(62, 92))
@@ -56,7 +56,7 @@ def draw_tissue(atlas: Atlas, draw: Draw) -> TissueMaps:
     return TissueMaps(
         parenchyma_s0=torch.where(outside, rim_s0, s0),
         parenchyma_adc_mm2_per_s=torch.where(outside, rim_adc, adc * 1e-3),
-        fluid_s0=torch.where(outside & (atlas.outside_mm < draw.uniform(2, 5)), s0_fluid, fluid * s0_fluid),
+        fluid_s0=torch.where(outside & (atlas.outside_mm < draw.uniform(0, 4.5)), s0_fluid, fluid * s0_fluid),
         fluid_adc_mm2_per_s=torch.full(atlas.shape, draw.uniform(2.7, 3.2) * 1e-3),
     )
 
@@ -74,13 +74,32 @@ def _with_atrophy(atlas: Atlas, draw: Draw) -> tuple[torch.Tensor, torch.Tensor,
     sharp = atlas.fluid**power
     fluid = sharp + draw.uniform(0.0, 0.6) * (atlas.sulci**power - sharp)
     if draw.chance(0.5):
-        fluid = torch.maximum(fluid, draw.uniform(0.0, 1.0) * atlas.ventricles)
+        fluid = torch.maximum(fluid, draw.uniform(0.0, 1.0) * blurred(atlas.ventricles, draw.choice((3, 5))))
     sulci = (draw.smooth_field(atlas.shape, (28, 32, 28)) - draw.uniform(0.3, 1.0)).clamp(min=0)
     shell = ((atlas.outside_mm + 20) / 12).clamp(0, 1)
     fluid = fluid + draw.uniform(0.0, 0.8) * sulci * shell * (1 - atlas.white)
     fluid = torch.where(atlas.brain, fluid.clamp(0, 1), torch.zeros(()))
     keep = (1 - fluid) / (atlas.gray + atlas.white).clamp(min=1e-3)
     return (atlas.gray * keep).clamp(0, 1), (atlas.white * keep).clamp(0, 1), fluid
+
+
+def _folded(
+    atlas: Atlas, gray: torch.Tensor, white: torch.Tensor, fluid: torch.Tensor, draw: Draw
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gyri and sulci. The atlas shows their mean; here the sheets on which a random field is 0 become sulci, the tissue
+    beside them becomes ribbon and the rest white matter, more or less of it, in the outer 22 mm of the cerebrum."""
+    amount = draw.choice((0.0, 1.0), (0.15, 0.85)) * draw.uniform(0.3, 1.0)
+    fold = draw.smooth_field(atlas.shape, [round(length * 2 / draw.uniform(9, 15)) for length in atlas.shape])
+    shell = ((atlas.outside_mm + 22) / 6).clamp(0, 1) * (1 - atlas.hindbrain) * (atlas.territory != 2)
+    depth = ((atlas.outside_mm + 16) / 10).clamp(0, 1)  # sulci narrow inwards
+    sulcus = torch.exp(-((fold / draw.uniform(0.08, 0.22)) ** 2)) * depth * draw.uniform(0.3, 1.0)
+    fluid = torch.maximum(fluid, amount * shell * sulcus * atlas.brain)
+    share = gray / (gray + white).clamp(min=1e-3)
+    ribbon = torch.exp(-((fold / draw.uniform(0.45, 0.8)) ** 4))
+    ribbon = torch.maximum(ribbon, ((atlas.outside_mm + 5) / 2).clamp(0, 1))
+    share = share + amount * shell * draw.uniform(0.4, 1.0) * (ribbon - share)
+    tissue = (1 - fluid) * atlas.brain
+    return share * tissue, (1 - share) * tissue, fluid
 
 
 def _rim(atlas: Atlas, draw: Draw, s0_gray: float) -> tuple[torch.Tensor, torch.Tensor]:

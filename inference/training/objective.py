@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from pirtad.inference.findings import InfarctType, SignalClass, Territory
-from pirtad.inference.models.vit import CLASSES, Encoded, ViTConfig
+from pirtad.inference.models.vit import CLASSES, Encoded, ViTConfig, voxels_of_patches
 from pirtad.inference.simulation.atlas import LABEL_OF
 from pirtad.inference.training.voxels import BrainVoxels
 
@@ -30,14 +30,16 @@ _SIGNALS = (None, *SignalClass)
 _FULL_AT = 0.25
 _WEIGHT_OF_INFARCT = 12.0
 _SMOOTHING = 0.05
-_WEIGHTS = {"class": 1.0, "patch": 1.0, "anatomy": 0.3, "type": 0.2, "signal": 0.2}
+_WEIGHTS = {"class": 1.0, "patch": 1.0, "anatomy": 0.3, "type": 0.2, "signal": 0.2, "lesion": 1.0}
+# Infarcted voxels are a hundredth of the brain.
+_WEIGHT_OF_LESION_VOXEL = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """x: float32 (B, 2, 96, 112, 48). territory, infarct_type, signal: int64 (B,). infarct: float32 (B, P, 4),
     what to find in each patch (none, or the infarct's class); anatomy: float32 (B, P, 4), share of each patch by
-    territory (none first)."""
+    territory (none first); lesion: float32 (B, 96, 112, 48), 1 in the infarct."""
 
     x: torch.Tensor
     territory: torch.Tensor
@@ -45,6 +47,7 @@ class Batch:
     signal: torch.Tensor
     infarct: torch.Tensor
     anatomy: torch.Tensor
+    lesion: torch.Tensor
 
 
 def collate(cases: Sequence[BrainVoxels], config: ViTConfig) -> Batch:
@@ -52,7 +55,9 @@ def collate(cases: Sequence[BrainVoxels], config: ViTConfig) -> Batch:
     x = np.zeros((len(cases), config.channels, *config.image_shape), dtype=np.float32)
     infarct = np.zeros((len(cases), config.patches, CLASSES), dtype=np.float32)
     anatomy = np.zeros((len(cases), config.patches, CLASSES), dtype=np.float32)
+    lesion = np.zeros((len(cases), *config.image_shape), dtype=np.float32)
     for row, case in enumerate(cases):
+        lesion[row][tuple(case.place[case.lesion].T)] = 1.0
         where = tuple(case.place.T)
         x[row, 0][where], x[row, 1][where] = case.dwi, case.adc
         patch = np.ravel_multi_index(tuple((case.place // np.asarray(config.patch_shape)).T), config.grid)
@@ -69,6 +74,7 @@ def collate(cases: Sequence[BrainVoxels], config: ViTConfig) -> Batch:
         signal=torch.tensor([_SIGNALS.index(case.finding.signal_class) for case in cases]),
         infarct=torch.from_numpy(infarct),
         anatomy=torch.from_numpy(anatomy),
+        lesion=torch.from_numpy(lesion),
     )
 
 
@@ -82,6 +88,7 @@ class TrainingHeads(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
+        self._config = config
         self.anatomy = nn.Linear(config.width, CLASSES)
         self.infarct_type = nn.Linear(config.width, len(_TYPES))
         self.signal = nn.Linear(config.width, len(_SIGNALS))
@@ -98,8 +105,28 @@ class TrainingHeads(nn.Module):
             "type": functional.cross_entropy(self.infarct_type(encoded.embedding).float(), batch.infarct_type),
             "signal": functional.cross_entropy(self.signal(encoded.embedding).float(), batch.signal),
         }
+        if encoded.lesion_logits is not None:
+            parts["lesion"] = _lesion_loss(
+                encoded.lesion_logits.float(), voxels_of_patches(batch.lesion, encoded.kept, self._config), encoded.real
+            )
         parts["loss"] = torch.stack([_WEIGHTS[name] * value for name, value in parts.items()]).sum()
         return parts
+
+
+def _lesion_loss(logits: torch.Tensor, target: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Weighted cross-entropy over the voxels of real patches, and one minus the soft Dice (Milletari et al., 3DV 2016)
+    over the cases that have an infarct. logits, target: (B, T, cells, 8); real: (B, T)."""
+    inside = real[..., None, None].float()
+    each = functional.binary_cross_entropy_with_logits(
+        logits, target, reduction="none", pos_weight=logits.new_tensor(_WEIGHT_OF_LESION_VOXEL)
+    )
+    entropy = (each * inside).sum() / inside.expand_as(each).sum().clamp(min=1)
+    probability = logits.sigmoid() * inside
+    overlap = (probability * target).sum((1, 2, 3))
+    total = (probability + target).sum((1, 2, 3))
+    infarct = target.sum((1, 2, 3)) > 0
+    dice = (2 * overlap + 1) / (total + 1)
+    return 2 * entropy + ((1 - dice) * infarct).sum() / infarct.sum().clamp(min=1)
 
 
 def _soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class TrainingConfig:
     """Processes that simulate."""
     threads: int = 2
     """Threads that train."""
-    vit: ViTConfig = field(default_factory=ViTConfig)
+    vit: ViTConfig = field(default_factory=lambda: ViTConfig(map_width=32))
     """Shape of the network."""
     command: str = ""
     """The command line, for the manifest."""
@@ -125,11 +125,13 @@ def train_encoder(config: TrainingConfig) -> EncoderManifest:
 
 
 def _begin_with(model: ViT, directory: Path) -> None:
-    """Set the weights to those of a finished encoder; ValueError where its shape is another one."""
+    """Set the weights to those of a finished encoder, which may lack a decoder; ValueError for another shape."""
     manifest = EncoderManifest.read(directory)
-    if manifest.config != model.config:
+    if replace(manifest.config, map_width=0) != replace(model.config, map_width=0):
         raise ValueError(f"{directory} holds an encoder of another shape")
-    model.load_state_dict(load_file(directory / WEIGHTS_FILE))
+    if manifest.config.map_width not in (0, model.config.map_width):
+        raise ValueError(f"{directory} holds a decoder of another width")
+    model.load_state_dict(load_file(directory / WEIGHTS_FILE), strict=bool(manifest.config.map_width))
 
 
 def _groups(modules: list[nn.Module], weight_decay: float) -> list[dict[str, Any]]:

@@ -12,9 +12,12 @@ from pirtad.inference.findings import SignalClass, Territory
 from pirtad.inference.simulation.acquisition import draw_scan, interpolate_in_plane, sample
 from pirtad.inference.simulation.atlas import LABEL_OF, load_atlas
 from pirtad.inference.simulation.build_territories import CLASS_OF_REGION
+from pirtad.inference.simulation.confounders import add_confounders
 from pirtad.inference.simulation.draw import Draw, blurred
 from pirtad.inference.simulation.lesions import TYPE_ODDS, draw_lesion, share_in
+from pirtad.inference.simulation.normal_variation import vary_normal_tissue
 from pirtad.inference.simulation.study import SMALLEST_LESION_ML, SimulatedStudy, simulate
+from pirtad.inference.simulation.tissue import draw_tissue
 from pirtad.inference.volume import Volume
 
 INFARCTS = tuple(territory for territory in Territory if territory is not Territory.NORMAL)
@@ -146,3 +149,52 @@ def test_blurring_a_part_equals_blurring_the_whole() -> None:
     image[4:7, 5, 0:3] = 1.0
     whole = torch.nn.functional.avg_pool3d(image[None, None], 5, 1, 2)[0, 0]
     torch.testing.assert_close(blurred(image, 5), whole)
+
+
+def test_normal_variation_is_the_same_on_both_sides() -> None:
+    # Given the same healthy head with and without it, an infarct is one-sided and this is not
+    atlas = load_atlas()
+    for seed in range(3):
+        before, after = draw_tissue(atlas, Draw(seed)), draw_tissue(atlas, Draw(seed))
+        vary_normal_tissue(after, atlas, Draw(100 + seed))
+        tissue = atlas.brain & (before.parenchyma_s0 > 0.01)  # pure fluid has no tissue to vary
+        change = after.parenchyma_s0[tissue] / before.parenchyma_s0[tissue]
+        assert float(change.min()) > 0.5
+        assert float(change.max()) < 2.2
+        adc = after.parenchyma_adc_mm2_per_s / before.parenchyma_adc_mm2_per_s
+        both = tissue & tissue.flip(0)
+        assert float((adc - adc.flip(0))[both].abs().mean()) < 0.02
+        assert float((adc - 1)[both].abs().max()) > 0.02
+
+
+def test_pile_up_is_bright_and_leaves_the_adc() -> None:
+    atlas = load_atlas()
+    most = 0.0
+    for seed in range(6):
+        before, after = draw_tissue(atlas, Draw(seed)), draw_tissue(atlas, Draw(seed))
+        add_confounders(after, atlas, Draw(seed + 50))
+        tissue = atlas.brain & (before.parenchyma_s0 > 0.01)
+        gain = after.parenchyma_s0[tissue] / before.parenchyma_s0[tissue]
+        adc = after.parenchyma_adc_mm2_per_s[tissue] / before.parenchyma_adc_mm2_per_s[tissue]
+        bright = gain > 2.5
+        most = max(most, float(gain.max()))
+        # Nothing that is this bright has a low ADC: only an infarct has both.
+        assert float(adc[bright].min() if bright.any() else 1.0) > 0.9
+    assert most > 2.0
+
+
+def test_gyri_keep_the_brain_full() -> None:
+    # Wherever folds are drawn, gray, white and fluid still fill the brain: no hole without signal.
+    atlas = load_atlas()
+    maps = draw_tissue(atlas, Draw(7))
+    total = (maps.parenchyma_s0 + maps.fluid_s0)[atlas.brain]
+    assert bool(torch.isfinite(total).all())
+    assert float(total.min()) > 0.05
+
+
+def test_the_hindbrain_is_cerebellum_and_brainstem() -> None:
+    atlas = load_atlas()
+    litres = float(atlas.hindbrain.sum()) * 8e-6
+    assert 0.12 < litres < 0.32  # cerebellum and brainstem are about 0.16 l; the atlas head is large
+    where = atlas.positions_mm((atlas.hindbrain > 0.5).nonzero())
+    assert float(where[:, 2].max()) < 10

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from pirtad.inference.models.vit import ViT, ViTConfig
+from pirtad.inference.models.vit import ViT, ViTConfig, voxels_of_patches
 
 SMALL = ViTConfig(width=48, depth=2, heads=3, mlp_width=96, pooling_heads=4)
 
@@ -87,3 +87,23 @@ def test_shipped_size() -> None:
     count = sum(value.numel() for value in ViT(config).parameters())
     assert count * 4 < 16 * 2**20
     assert dataclasses.asdict(config)["width"] == 192
+
+
+def test_the_lesion_map_puts_every_voxel_where_it_came_from() -> None:
+    # Given a decoder whose logits are replaced by the voxels of a random map, cut as the network cuts
+    model = ViT(dataclasses.replace(SMALL, map_width=8)).eval()
+    x = volume((3, 5, 7), (60, 60, 20))
+    with torch.inference_mode():
+        encoded = model(x)
+        wanted = torch.rand(1, 96, 112, 48, generator=torch.Generator().manual_seed(3)) * (x.amax(1) > 0)
+        cut = voxels_of_patches(wanted, encoded.kept, model.config)
+        assert encoded.lesion_logits is not None
+        assert encoded.lesion_logits.shape == cut.shape
+        back = model.lesion_probability(dataclasses.replace(encoded, lesion_logits=torch.logit(cut)))
+    # Then putting them together gives the map again.
+    torch.testing.assert_close(back, wanted, atol=1e-5, rtol=0)
+
+
+def test_weights_without_a_decoder_give_no_map(model: ViT) -> None:
+    with torch.inference_mode(), pytest.raises(ValueError, match="no decoder"):
+        model.lesion_probability(model(volume((10, 10, 10))))
