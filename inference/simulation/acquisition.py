@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from pirtad.inference.simulation.atlas import Atlas
 from pirtad.inference.simulation.draw import Draw
+from pirtad.inference.simulation.scanners import Scanners
 
 # Middle of the brain in MNI coordinates with the signs of LPS.
 _BRAIN_MIDDLE_MM = np.array([0.0, 18.0, 5.0])
@@ -34,10 +35,12 @@ class Scan:
     thickness_mm: float
 
 
-def draw_scan(draw: Draw) -> Scan:
+def draw_scan(scanners: Scanners, draw: Draw) -> Scan:
     """Head size and pose, elastic deformation, and slices as clinical protocols have them."""
     spacing_mm = draw.uniform(1.7, 2.4) if draw.chance(0.75) else draw.uniform(2.4, 3.6)
-    thickness_mm = draw.uniform(3.0, 6.0) if draw.chance(0.85) else draw.uniform(2.0, 3.0)
+    thin, thick = scanners.slice_thickness_mm
+    # Most protocols are in the upper part of the range.
+    thickness_mm = thin + (thick - thin) * draw.uniform(0.0, 1.0) ** 0.5
     gap = draw.choice((1.0, 1.1, 1.2), (0.5, 0.3, 0.2))
     slab = draw.chance(0.2)  # a part of the brain, as research protocols and a scanner in a hurry take it
     height_mm = draw.uniform(60, 115) if slab else draw.uniform(140, 172)
@@ -112,17 +115,19 @@ def sample(maps: torch.Tensor, atlas: Atlas, scan: Scan, substeps: int) -> torch
     return planes.reshape(*planes.shape[:-1], depth, substeps).mean(-1)
 
 
-def acquire(clean: torch.Tensor, b_value_s_per_mm2: float, draw: Draw) -> tuple[torch.Tensor, torch.Tensor]:
+def acquire(
+    clean: torch.Tensor, b_value_s_per_mm2: float, scanners: Scanners, draw: Draw
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Noisy DWI and the ADC map a scanner computes: (I, J, K) each, DWI in arbitrary units, ADC in mm2/s.
 
     clean: (2, I, J, K), signal at b 0 and at b. Noise is Rician (Gudbjartsson and Patz, MRM 34, 1995); the bias field
     is common to both images and cancels out of the ADC.
     """
     shape = clean.shape[1:]
-    gain = _gain(shape, draw)
+    gain = _gain(shape, scanners, draw)
     typical = float(clean[1][clean[1] > 0.3 * clean[1].max()].median())
-    sigma = typical / math.exp(draw.uniform(math.log(8), math.log(80)))
-    both = clean * gain
+    sigma = typical / scanners.draw_snr(draw)
+    both = _artefacts(clean * gain, draw)
     if draw.chance(0.5):  # the reconstruction's filter, in plane; noise is finer than the image then
         both = _smooth_in_plane(both, draw.uniform(0.0, 0.8))
     noisy = ((both + sigma * draw.noise(both.shape)) ** 2 + (sigma * draw.noise(both.shape)) ** 2).sqrt()
@@ -137,16 +142,41 @@ def acquire(clean: torch.Tensor, b_value_s_per_mm2: float, draw: Draw) -> tuple[
     return noisy[1] * (10 ** draw.uniform(1.5, 3.5) / typical), adc
 
 
-def _gain(shape: tuple[int, ...], draw: Draw) -> torch.Tensor:
+def _gain(shape: tuple[int, ...], scanners: Scanners, draw: Draw) -> torch.Tensor:
     """Coils: a smooth gain, bright rims or middles (receive arrays, dielectric effect at 3 T), ripples that bias
     correction leaves behind, and slices that differ a little by the order they were taken in. (I, J, K), about 1."""
-    gain = draw.uniform(0.05, 0.30) * draw.smooth_field(shape, (4, 4, 3))
+    gain = draw.uniform(*scanners.coil_bias) * draw.smooth_field(shape, (4, 4, 3))
     axes = [torch.linspace(-1, 1, length) - draw.normal(0, 0.2) for length in shape]
     radius = axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + draw.uniform(0.0, 1.0) * axes[2] ** 2
     gain = gain + draw.normal(0.0, 0.25) * radius
     gain = gain + draw.uniform(0.0, 0.06) * draw.smooth_field(shape, (9, 9, 6))
     odd = torch.arange(shape[2]) % 2 * draw.normal(0.0, 0.025)
     return torch.exp(gain + odd + draw.uniform(0.0, 0.02) * draw.noise((shape[2],)))
+
+
+def _artefacts(images: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """Images (2, I, J, K) with, in some studies, a Nyquist ghost half a field of view along the phase encoding,
+    truncation ripples (Gibbs), and slices of the weighted image that lost signal to motion."""
+    if draw.chance(0.25):
+        ghost = images.roll(images.shape[2] // 2, dims=2)
+        images = images + draw.uniform(0.005, 0.03) * ghost
+    if draw.chance(0.25):
+        images = _truncated(images, draw.uniform(0.7, 0.95))
+    if draw.chance(0.08):
+        lost = torch.rand(images.shape[3], generator=draw.generator) < 0.12
+        keep = torch.where(lost, draw.uniform(0.75, 0.95), 1.0)
+        images = torch.stack([images[0], images[1] * keep])
+    return images
+
+
+def _truncated(images: torch.Tensor, share: float) -> torch.Tensor:
+    """Only the middle `share` of the spatial frequencies along i and j, as a smaller matrix samples them."""
+    spectrum = torch.fft.rfft2(images, dim=(1, 2))
+    rows = torch.fft.fftfreq(images.shape[1]).abs() <= share / 2
+    columns = torch.fft.rfftfreq(images.shape[2]) <= share / 2
+    spectrum = spectrum * (rows[:, None] & columns)[None, :, :, None]
+    filtered: torch.Tensor = torch.fft.irfft2(spectrum, s=images.shape[1:3], dim=(1, 2))
+    return filtered.clamp(min=0)
 
 
 def _smooth_in_plane(images: torch.Tensor, sigma_voxels: float) -> torch.Tensor:

@@ -31,23 +31,23 @@ def blurred(image: torch.Tensor, width: int) -> torch.Tensor:
 
 
 class Draw:
-    """All randomness of one study."""
+    """All randomness of one study, from `generator`."""
 
     def __init__(self, seed: int) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
 
     def uniform(self, low: float, high: float) -> float:
         """One number in [low, high)."""
-        return low + (high - low) * float(torch.rand((), generator=self._generator))
+        return low + (high - low) * float(torch.rand((), generator=self.generator))
 
     def normal(self, mean: float, deviation: float, limit: float = 2.5) -> float:
         """One normal number, cut at `limit` deviations."""
-        one = float(torch.randn((), generator=self._generator).clamp(-limit, limit))
+        one = float(torch.randn((), generator=self.generator).clamp(-limit, limit))
         return mean + deviation * one
 
     def integer(self, low: int, high: int) -> int:
         """One whole number in [low, high]."""
-        return int(torch.randint(low, high + 1, (), generator=self._generator))
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
 
     def chance(self, probability: float) -> bool:
         """True with the given probability."""
@@ -56,11 +56,11 @@ class Draw:
     def choice(self, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
         """One of the options."""
         odds = torch.tensor(weights if weights is not None else [1.0] * len(options))
-        return options[int(torch.multinomial(odds, 1, generator=self._generator))]
+        return options[int(torch.multinomial(odds, 1, generator=self.generator))]
 
     def noise(self, shape: Sequence[int]) -> torch.Tensor:
         """Independent standard normal numbers, float32."""
-        return torch.randn(tuple(shape), generator=self._generator)
+        return torch.randn(tuple(shape), generator=self.generator)
 
     def smooth_field(self, shape: Sequence[int], cells: Sequence[int]) -> torch.Tensor:
         """A smooth random field of `shape` (3D): independent standard normal numbers on a lattice of `cells` nodes per

@@ -9,13 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pirtad.inference.dicom.volumes.adc_unit import tissue_values, unit_of
 from pirtad.inference.findings import Finding, SignalClass, Territory
 from pirtad.inference.simulation.acquisition import acquire, draw_scan, interpolate_in_plane, sample
-from pirtad.inference.simulation.atlas import LABEL_OF, Atlas, load_atlas
+from pirtad.inference.simulation.atlas import LABEL_OF, SPACING_MM, Atlas, load_atlas
 from pirtad.inference.simulation.confounders import add_confounders
 from pirtad.inference.simulation.draw import Draw
+from pirtad.inference.simulation.lesion_masks import foci_ml
 from pirtad.inference.simulation.lesions import Lesion, draw_lesion, share_in
 from pirtad.inference.simulation.normal_variation import vary_normal_tissue
+from pirtad.inference.simulation.scanners import TRAINING, Scanners, scanners
 from pirtad.inference.simulation.tissue import TissueMaps, draw_tissue
 from pirtad.inference.volume import DiffusionPair, Volume
 
@@ -34,18 +37,30 @@ STRONG_FROM = 1.6
 _CONTRAST = {SignalClass.MILD: (1.25, STRONG_FROM), SignalClass.STRONG: (STRONG_FROM, 2.8)}
 _NORMAL_ADC = 0.8e-3
 _ATTEMPTS = 20
+_ATTEMPTS_WITH_GIVEN = 4
+_LEAST_OF_OTHER_SIDE = 0.1
+
+
+class InvisibleLesion(RuntimeError):
+    """The lesion is too small, outside the field of view, or no different from its surroundings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What was put in. side: "left", "right" (the patient's, of the larger part) or None; volume_ml: on the DWI grid;
-    lesion_mask: bool on the DWI grid, empty for a normal study; territories: uint8 on the DWI grid, the arterial
-    territory of each voxel, infarct or not (atlas.LABEL_OF, 0 none)."""
+    """What was put in. side: "left", "right" (the patient's, of the larger part) or None; bilateral: the other side has
+    a tenth or more; volume_ml: on the DWI grid; shares: of the lesion's labelled voxels in each territory; foci: of
+    0.1 ml and more; mean_adc_mm2_per_s: within the lesion on the map, None without one; lesion_mask: bool on the DWI
+    grid, empty for a normal study; territories: uint8 on the DWI grid, the arterial territory of each voxel, infarct
+    or not (atlas.LABEL_OF, 0 none)."""
 
     territory: Territory
     finding: Finding
     side: str | None
+    bilateral: bool
     volume_ml: float
+    shares: dict[Territory, float]
+    foci: int
+    mean_adc_mm2_per_s: float | None
     lesion_mask: NDArray[np.bool_]
     territories: NDArray[np.uint8]
 
@@ -65,19 +80,30 @@ class SimulatedStudy:
         return DiffusionPair(self.dwi, self.adc_mm2_per_s, self.b_value_s_per_mm2)
 
 
-def simulate(seed: int, territory: Territory) -> SimulatedStudy:
-    """The study of this seed with an infarct in the territory (none for NORMAL). The same seed gives the same study.
+def simulate(
+    seed: int, territory: Territory, *, scanner_ranges: Scanners | None = None, lesion: Lesion | None = None
+) -> SimulatedStudy:
+    """The study of this seed with an infarct in the territory (none for NORMAL), the same for the same arguments.
 
-    Raises RuntimeError when no infarct of at least SMALLEST_LESION_ML could be made visible in the field of view.
+    scanner_ranges: to draw scanner and protocol from; None is "training". lesion: this one, whose dominant territory
+    is `territory`, instead of one that is drawn.
+
+    Raises InvisibleLesion when no infarct of at least SMALLEST_LESION_ML could be made visible in the field of view.
     """
     atlas = load_atlas()
     draw = Draw(seed)
-    for _ in range(_ATTEMPTS):
-        lesion = None if territory is Territory.NORMAL else _draw_clear_lesion(atlas, territory, draw)
-        study = _scan(atlas, territory, lesion, draw)
-        if lesion is None or _can_be_seen(study):
+    ranges = scanner_ranges or scanners(TRAINING)
+    attempts = _ATTEMPTS if lesion is None else _ATTEMPTS_WITH_GIVEN
+    if lesion is not None and float(lesion.weight.sum()) * SPACING_MM**3 / 1000 < SMALLEST_LESION_ML:
+        attempts = 0
+    for _ in range(attempts):
+        given = lesion
+        if given is None and territory is not Territory.NORMAL:
+            given = _draw_clear_lesion(atlas, territory, draw)
+        study = _scan(atlas, territory, given, ranges, draw)
+        if given is None or _can_be_seen(study):
             return study
-    raise RuntimeError(f"seed {seed}: no visible {territory} infarct in {_ATTEMPTS} attempts")
+    raise InvisibleLesion(f"seed {seed}: no visible {territory} infarct of {SMALLEST_LESION_ML} ml or more")
 
 
 def simulate_clear(seeds: Iterator[int], territory: Territory) -> SimulatedStudy:
@@ -113,8 +139,8 @@ def _draw_clear_lesion(atlas: Atlas, territory: Territory, draw: Draw) -> Lesion
     raise RuntimeError(f"no {territory} infarct with {LEAST_SHARE_IN_TERRITORY:.0%} in its territory")
 
 
-def _scan(atlas: Atlas, territory: Territory, lesion: Lesion | None, draw: Draw) -> SimulatedStudy:
-    maps = draw_tissue(atlas, draw)
+def _scan(atlas: Atlas, territory: Territory, lesion: Lesion | None, ranges: Scanners, draw: Draw) -> SimulatedStudy:
+    maps = draw_tissue(atlas, ranges, draw)
     vary_normal_tissue(maps, atlas, draw)
     add_confounders(maps, atlas, draw)
     finding = Finding(Territory.NORMAL)
@@ -125,16 +151,18 @@ def _scan(atlas: Atlas, territory: Territory, lesion: Lesion | None, draw: Draw)
         finding = Finding(territory, signal_class, lesion.infarct_type)
         weight = lesion.weight
 
-    b_value = draw.choice((800.0, 1000.0, 1200.0), (0.1, 0.8, 0.1))
-    scan = draw_scan(draw)
+    b_value = ranges.draw_b_value(draw)
+    scan = draw_scan(ranges, draw)
     labels = [(atlas.territory == label).float() for label in LABEL_OF.values()]
-    stack = torch.cat([maps.signals(b_value), torch.stack([weight, atlas.brain.float(), *labels])])
+    marked = torch.stack([weight, weight * atlas.left, atlas.brain.float(), *labels])
+    stack = torch.cat([maps.signals(b_value), marked])
     seen = sample(stack, atlas, scan, substeps=2 if scan.thickness_mm < 4 else 3)
-    dwi, adc = acquire(seen[:2], b_value, draw)
-    lesion_seen, labels_seen = seen[2], _strongest(seen[4:])
+    dwi, adc = acquire(seen[:2], b_value, ranges, draw)
+    lesion_seen, left_seen, labels_seen = seen[2], seen[3], _strongest(seen[5:])
     if draw.chance(0.2):  # archives hold volumes with the skull already taken off
-        brain = (seen[3] > 0.5).float()
+        brain = (seen[4] > 0.5).float()
         dwi, adc = dwi * brain, adc * brain
+    adc = _as_stored(dwi, adc, ranges.adc_unit_mm2_per_s)
     affine = scan.affine
     if draw.chance(0.35):
         dwi, finer = interpolate_in_plane(dwi, affine, 2)
@@ -144,13 +172,41 @@ def _scan(atlas: Atlas, territory: Territory, lesion: Lesion | None, draw: Draw)
         affine = finer
     lesion_mask = (lesion_seen > 0.5).numpy()
     volume_ml = float(lesion_mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
-    side = None if lesion is None else ("left" if lesion.left != scan.mirrored else "right")
+    seen_left = float(left_seen.sum()) / max(float(seen[2].sum()), 1e-6)
+    on_left = 1 - seen_left if scan.mirrored else seen_left
     return SimulatedStudy(
         dwi=Volume(dwi.numpy().astype(np.float32), affine),
         adc_mm2_per_s=Volume(adc.numpy().astype(np.float32), affine),
         b_value_s_per_mm2=b_value,
-        truth=Truth(territory, finding, side, volume_ml, lesion_mask, labels_seen.numpy()),
+        truth=Truth(
+            territory=territory,
+            finding=finding,
+            side=None if lesion is None else ("left" if on_left > 0.5 else "right"),
+            bilateral=lesion is not None and min(on_left, 1 - on_left) >= _LEAST_OF_OTHER_SIDE,
+            volume_ml=volume_ml,
+            shares=_shares(lesion_mask, labels_seen.numpy()),
+            foci=len(foci_ml(lesion_mask, float(abs(np.linalg.det(affine[:3, :3])) / 1000))),
+            mean_adc_mm2_per_s=float(adc.numpy()[lesion_mask].mean()) if lesion_mask.any() else None,
+            lesion_mask=lesion_mask,
+            territories=labels_seen.numpy(),
+        ),
     )
+
+
+def _shares(lesion: NDArray[np.bool_], territories: NDArray[np.uint8]) -> dict[Territory, float]:
+    """Share of the lesion's labelled voxels in each territory; empty without one."""
+    labelled = int((territories[lesion] > 0).sum())
+    if labelled == 0:
+        return {}
+    return {territory: float((territories[lesion] == label).sum() / labelled) for territory, label in LABEL_OF.items()}
+
+
+def _as_stored(dwi: torch.Tensor, adc_mm2_per_s: torch.Tensor, unit_mm2_per_s: float) -> torch.Tensor:
+    """The map as a scanner stores it, in whole 1e-6 mm2/s or in decimals of 1e-3, and as pirtad reads it again."""
+    decimals = 0 if unit_mm2_per_s < 1e-4 else 2
+    stored = (adc_mm2_per_s / unit_mm2_per_s).round(decimals=decimals)
+    unit = unit_of(tissue_values(stored.numpy(), dwi.numpy()), None)
+    return stored * unit
 
 
 def _strongest(shares: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch
 
 from pirtad.inference.simulation.atlas import Atlas
 from pirtad.inference.simulation.draw import Draw, blurred
+from pirtad.inference.simulation.scanners import Scanners
 
 
 @dataclass(slots=True)
@@ -33,12 +34,12 @@ class TissueMaps:
         return torch.stack([self.parenchyma_s0 + self.fluid_s0, weighted])
 
 
-def draw_tissue(atlas: Atlas, draw: Draw) -> TissueMaps:
+def draw_tissue(atlas: Atlas, scanners: Scanners, draw: Draw) -> TissueMaps:
     """Healthy brain, fluid around it, and a faint rim of scalp."""
     gray, white, fluid = _folded(atlas, *_with_atrophy(atlas, draw), draw)
-    echo_time_ms = draw.uniform(60, 110)
-    s0_gray = draw.uniform(0.78, 0.90) * _decay(echo_time_ms, draw.uniform(80, 115))
-    s0_white = draw.uniform(0.64, 0.76) * _decay(echo_time_ms, draw.uniform(62, 92))
+    echo_time_ms = draw.uniform(*scanners.echo_time_ms)
+    s0_gray = draw.uniform(0.78, 0.90) * _decay(echo_time_ms, draw.uniform(*scanners.t2_gray_ms))
+    s0_white = draw.uniform(0.64, 0.76) * _decay(echo_time_ms, draw.uniform(*scanners.t2_white_ms))
     s0_fluid = _decay(echo_time_ms, draw.uniform(600, 2000))
     adc_gray, adc_white = draw.uniform(0.74, 0.98), draw.uniform(0.65, 0.88)
 

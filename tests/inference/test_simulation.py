@@ -16,6 +16,7 @@ from pirtad.inference.simulation.confounders import add_confounders
 from pirtad.inference.simulation.draw import Draw, blurred
 from pirtad.inference.simulation.lesions import TYPE_ODDS, draw_lesion, share_in
 from pirtad.inference.simulation.normal_variation import vary_normal_tissue
+from pirtad.inference.simulation.scanners import scanners
 from pirtad.inference.simulation.study import SMALLEST_LESION_ML, SimulatedStudy, simulate
 from pirtad.inference.simulation.tissue import draw_tissue
 from pirtad.inference.volume import Volume
@@ -96,7 +97,9 @@ def test_a_marker_at_mni_left_lies_at_plus_x(mirrored: bool) -> None:
     marker = blurred(marker, 5)
     assert bool(atlas.left[tuple(index)])
     # When an unbent head is scanned
-    scan = next(scan for seed in range(50) if (scan := draw_scan(Draw(seed))).mirrored is mirrored)
+    scan = next(
+        scan for seed in range(50) if (scan := draw_scan(scanners("training"), Draw(seed))).mirrored is mirrored
+    )
     scan = dataclasses.replace(scan, bend_mm=torch.zeros_like(scan.bend_mm))
     stack = torch.stack([marker, atlas.brain.float()])
     seen, brain = sample(stack, atlas, scan, substeps=2).numpy()
@@ -155,7 +158,10 @@ def test_normal_variation_is_the_same_on_both_sides() -> None:
     # Given the same healthy head with and without it, an infarct is one-sided and this is not
     atlas = load_atlas()
     for seed in range(3):
-        before, after = draw_tissue(atlas, Draw(seed)), draw_tissue(atlas, Draw(seed))
+        before, after = (
+            draw_tissue(atlas, scanners("training"), Draw(seed)),
+            draw_tissue(atlas, scanners("training"), Draw(seed)),
+        )
         vary_normal_tissue(after, atlas, Draw(100 + seed))
         tissue = atlas.brain & (before.parenchyma_s0 > 0.01)  # pure fluid has no tissue to vary
         change = after.parenchyma_s0[tissue] / before.parenchyma_s0[tissue]
@@ -171,7 +177,10 @@ def test_pile_up_is_bright_and_leaves_the_adc() -> None:
     atlas = load_atlas()
     most = 0.0
     for seed in range(6):
-        before, after = draw_tissue(atlas, Draw(seed)), draw_tissue(atlas, Draw(seed))
+        before, after = (
+            draw_tissue(atlas, scanners("training"), Draw(seed)),
+            draw_tissue(atlas, scanners("training"), Draw(seed)),
+        )
         add_confounders(after, atlas, Draw(seed + 50))
         tissue = atlas.brain & (before.parenchyma_s0 > 0.01)
         gain = after.parenchyma_s0[tissue] / before.parenchyma_s0[tissue]
@@ -186,7 +195,7 @@ def test_pile_up_is_bright_and_leaves_the_adc() -> None:
 def test_gyri_keep_the_brain_full() -> None:
     # Wherever folds are drawn, gray, white and fluid still fill the brain: no hole without signal.
     atlas = load_atlas()
-    maps = draw_tissue(atlas, Draw(7))
+    maps = draw_tissue(atlas, scanners("training"), Draw(7))
     total = (maps.parenchyma_s0 + maps.fluid_s0)[atlas.brain]
     assert bool(torch.isfinite(total).all())
     assert float(total.min()) > 0.05
