@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pirtad.daemon.cli import cases, configuration, doctor, inspecting, offline, run, send, studies, train
+from pirtad.daemon.cli import cases, configuration, doctor, evaluate, inspecting, offline, run, send, studies, train
 from pirtad.daemon.cli.common import CONFIG_VARIABLE, EXIT_CODES
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code.value}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -53,5 +53,6 @@ for _group in (run, send, studies, inspecting, offline):
     _group.add_to(app)
 app.add_typer(cases.app, name="cases")
 app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="evaluate")
 doctor.add_to(app)
 app.add_typer(configuration.app, name="config")

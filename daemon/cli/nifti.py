@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
 
 from pirtad.inference.dicom.volumes.adc_unit import tissue_values, unit_of
 from pirtad.inference.errors import StudyNotUsable
@@ -21,7 +22,11 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 def prepare_nifti(dwi_path: Path, adc_path: Path, b_value_s_per_mm2: float) -> Prepared:
     """The pair, ready for the encoder, with a registry that says nothing. Raises as `read_pair` and `preprocess` do."""
-    pair = read_pair(dwi_path, adc_path, b_value_s_per_mm2)
+    return prepare_pair(read_pair(dwi_path, adc_path, b_value_s_per_mm2))
+
+
+def prepare_pair(pair: DiffusionPair) -> Prepared:
+    """A pair that was read already, ready for the encoder. Raises as `preprocess` does."""
     return Prepared(preprocess(pair), Registry(), pair.b_value_s_per_mm2)
 
 
@@ -44,6 +49,23 @@ def write_nifti(volume: Volume, path: Path) -> None:
     """Write a volume as float32 NIfTI-1 with its affine as both sform and qform, scanner coordinates, RAS."""
     affine = _RAS_TO_LPS @ volume.affine  # the matrix is its own inverse
     image = nibabel.Nifti1Image(volume.array, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
+    nibabel.save(image, path)
+
+
+def write_mask(mask: NDArray[np.bool_], affine_lps: NDArray[np.float64], path: Path, like: Path | None) -> None:
+    """Write a mask (I, J, K) as uint8 NIfTI-1, scanner coordinates, RAS.
+
+    like: the NIfTI that the mask's grid was read from, whose shape (axes of length one behind the third included) and
+    affine it then has exactly. Raises OSError when the file can't be written.
+    """
+    shape, affine = mask.shape, _RAS_TO_LPS @ affine_lps
+    if like is not None:
+        grid = nibabel.load(like)
+        shape, affine = grid.shape, grid.affine
+    image = nibabel.Nifti1Image(mask.astype(np.uint8).reshape(shape), affine)
     image.header.set_xyzt_units("mm", "sec")
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")

@@ -14,7 +14,10 @@ from pirtad.daemon.cli.common import Exit, printable, settings_of, stop
 from pirtad.daemon.cli.studies import AsJson
 
 if TYPE_CHECKING:
+    from pirtad.inference.lesion.analysis import Analysis
     from pirtad.inference.prepared import Prepared
+    from pirtad.inference.report.report import Report
+    from pirtad.inference.volume import DiffusionPair
     from pirtad.worker.settings import Settings
 
 Folder = Annotated[
@@ -28,13 +31,19 @@ OptionalFolder = Annotated[
 Dwi = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="DWI as NIfTI, with --adc instead of DIR.")]
 Adc = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="ADC map as NIfTI.")]
 BValue = Annotated[float, typer.Option(min=0, help="b value of the NIfTI DWI in s/mm2.")]
+LesionMask = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", dir_okay=False, help="Write the measured lesion as a mask in the DWI's space, .nii or .nii.gz."
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
     app.command(
         epilog="\b\nExamples:\n  pirtad predict ./study --json\n"
-        "  pirtad predict --dwi sub-1_dwi.nii.gz --adc sub-1_adc.nii.gz"
+        "  pirtad predict --dwi sub-1_dwi.nii.gz --adc sub-1_adc.nii.gz --lesion-mask lesion.nii.gz"
     )(predict)
 
 
@@ -44,36 +53,97 @@ def predict(
     dwi: Dwi = None,
     adc: Adc = None,
     b_value: BValue = 1000.0,
+    lesion_mask: LesionMask = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draft a report from one study's files; nothing is sent and nothing is stored.
+    """Draft a report from one study's files and measure the lesion; nothing is sent and nothing is stored.
 
-    Exit 1 if the study can't be used, 3 if the language model can't be reached.
+    Exit 1 if the study can't be used, 3 if the language model can't be reached, 4 if a mask is wanted from weights
+    that have no lesion map.
     """
     from pirtad.inference.errors import InferenceError, LanguageModelUnavailable, StudyNotUsable
     from pirtad.worker.engine import load_engine
 
     settings = settings_of(context)
+    _check_mask_path(lesion_mask)
     try:
-        prepared = prepared_from(settings, directory, dwi, adc, b_value)
-        report = load_engine(settings).draft(prepared)
+        prepared, pair = study_from(settings, directory, dwi, adc, b_value)
+        engine = load_engine(settings)
+        if not engine.maps_lesions:
+            _tell_no_lesion_map(lesion_mask)
+        report = engine.draft(prepared)
+        analysis = engine.analyse(prepared, pair)
     except StudyNotUsable as error:
         _refuse(error, as_json, Exit.FAILED)
     except LanguageModelUnavailable as error:
         _refuse(error, as_json, Exit.UNREACHABLE)
     except InferenceError as error:
         _refuse(error, as_json, Exit.FAILED)
-    if not as_json:
-        typer.echo(printable(report.text()), nl=False)
-        return
+    if lesion_mask is not None and analysis.lesion_mask is not None:
+        from pirtad.daemon.cli.nifti import write_mask
+
+        try:
+            write_mask(analysis.lesion_mask, pair.dwi.affine, lesion_mask, like=dwi)
+        except OSError as error:
+            stop(Exit.FAILED, f"the lesion mask can't be written: {error.strerror or type(error).__name__}")
+    if as_json:
+        typer.echo(json.dumps(_as_json(report, analysis), indent=2))
+    else:
+        typer.echo(printable(f"{report.text()}\n{analysis.text()}"), nl=False)
+
+
+def _as_json(report: Report, analysis: Analysis) -> dict[str, Any]:
     sections = json.loads(report.to_json())
-    drafted: dict[str, Any] = {
+    found = analysis.to_dict()
+    return {
         "territory": sections.pop("territory"),
+        "probabilities": found["probabilities"],
         "similar": sections.pop("similar"),
+        "out_of_distribution": found["out_of_distribution"],
+        "lesion": found["lesion"],
+        "agreement": found["agreement"],
         "report": sections,
         "text": report.text(),
     }
-    typer.echo(json.dumps(drafted, indent=2))
+
+
+def _check_mask_path(path: Path | None) -> None:
+    """Before any work: a wrong name would lose the measurement after a minute of it."""
+    if path is None:
+        return
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise typer.BadParameter("--lesion-mask wants a file name that ends in .nii or .nii.gz")
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter("--lesion-mask wants a file in a folder that exists")
+
+
+def _tell_no_lesion_map(wanted: Path | None) -> None:
+    reason = "these weights have no decoder for a lesion map: no lesion is measured"
+    if wanted is not None:
+        stop(Exit.NOT_POSSIBLE, f"{reason}, and no mask can be written")
+    typer.echo(reason, err=True)
+
+
+def study_from(
+    settings: Settings, directory: Path | None, dwi: Path | None, adc: Path | None, b_value_s_per_mm2: float
+) -> tuple[Prepared, DiffusionPair]:
+    """The study as `prepared_from` gives it, and the pair on its own grids, to measure on."""
+    if directory is not None and dwi is None and adc is None:
+        from pirtad.inference.dicom.choosing.select import choose_pair
+        from pirtad.inference.dicom.reading.headers import read_series
+        from pirtad.inference.dicom.volumes.assemble import assemble_pair
+        from pirtad.inference.prepare import prepare
+        from pirtad.worker.selection import selection_rules
+
+        files, rules = study_files(directory), selection_rules(settings)
+        # The same choice from the same files a second time: `prepare` keeps no full-size volumes.
+        return prepare(files, rules), assemble_pair(choose_pair(read_series(files), rules))
+    if directory is not None or dwi is None or adc is None:
+        raise typer.BadParameter("give either DIR, or --dwi and --adc")
+    from pirtad.daemon.cli.nifti import prepare_pair, read_pair
+
+    pair = read_pair(dwi, adc, b_value_s_per_mm2)
+    return prepare_pair(pair), pair
 
 
 def prepared_from(

@@ -31,6 +31,12 @@ class Encoder:
         Raises ModelMismatch when a file is missing, altered, or does not belong with this program.
         """
         manifest = EncoderManifest.read(directory)
+        if not manifest.classifies:
+            raise ModelMismatch(
+                "encoder_not_fine_tuned",
+                f"encoder {manifest.name} is pretrained only: its class probabilities would be made up",
+                "fine-tune it with `pirtad train encoder --start`",
+            )
         model = ViT(manifest.config)
         try:
             model.load_state_dict(load_file(directory / WEIGHTS_FILE))

@@ -20,7 +20,12 @@ _SCHEMA = 1
 @dataclass(frozen=True, slots=True)
 class EncoderManifest:
     """name: of the encoder, for reports. weights_sha256: of weights.safetensors. preprocessing_version: of the arrays
-    it was trained on. training_command and created (ISO date): where it comes from."""
+    it was trained on. training_command and created (ISO date): where it comes from.
+
+    Weights made before these were recorded lack the rest. recipe: name of the run's configuration, one of
+    inference/training/configs or a file's own; recipe_sha256: of what decides the result in it; started_from_sha256:
+    of the weights that training began with. classifies: whether the head has been trained; a masked autoencoder's
+    encoder is there to be fine-tuned, and its head says nothing."""
 
     name: str
     weights_sha256: str
@@ -28,6 +33,10 @@ class EncoderManifest:
     config: ViTConfig
     training_command: str
     created: str
+    recipe: str = ""
+    recipe_sha256: str = ""
+    started_from_sha256: str = ""
+    classifies: bool = True
 
     def write(self, directory: Path) -> None:
         """Write manifest.json; the file appears whole or not at all."""

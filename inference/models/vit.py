@@ -97,7 +97,7 @@ class ViT(nn.Module):
             nn.Linear(voxels, 2 * config.cell_width), nn.GELU(), nn.Linear(2 * config.cell_width, config.cell_width)
         )
         self.patch = nn.Sequential(nn.GELU(), nn.Linear(config.cells * config.cell_width, config.width))
-        self.register_buffer("positions", _sine_positions(config.grid, config.width), persistent=False)  # (P, width)
+        self.register_buffer("positions", sine_positions(config.grid, config.width), persistent=False)  # (P, width)
         self.blocks = nn.ModuleList(
             TransformerBlock(
                 hidden_size=config.width,
@@ -126,20 +126,30 @@ class ViT(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Encoded:
         """x: float (B, 2, 96, 112, 48), preprocess.NetworkInput.array; exactly 0 outside the brain."""
-        kept, real = self._patches_with_brain(x)  # (B, T) each
-        patches = _take(x, kept, self.config)  # (B, T, 2, 8, 8, 6)
-        cells = self.cell(_cells(_centred_channels(patches)))  # (B, T, cells, cell_width)
-        positions = self.get_buffer("positions")
-        tokens = self.patch(cells.flatten(2)) + positions[kept]  # (B, T, width)
-        attend = real[:, None, None, :]  # (B, 1, 1, T): True where a token may be looked at
-        for block in self.blocks:
-            tokens = block(tokens, attn_mask=attend)
-        tokens = self.norm(tokens)
+        patches, kept, real = self.cut(x)
+        cells, tokens = self.embed(patches, kept)
+        tokens = self.attend(tokens, real)
         patch_logits = self.infarct(tokens).float()  # (B, T, 4)
         embedding = self._pool(tokens, patch_logits, real)  # (B, width)
         return Encoded(
             embedding, self.head(embedding), tokens, patch_logits, kept, real, self._lesion_logits(cells, tokens)
         )
+
+    def cut(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The patches with brain (B, T, 2, 8, 8, 6), and Encoded.kept and .real, which say what they are."""
+        kept, real = self._patches_with_brain(x)  # (B, T) each
+        return _take(x, kept, self.config), kept, real
+
+    def embed(self, patches: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cells (B, T, cells, cell_width) and tokens (B, T, width) of patches (B, T, 2, 8, 8, 6) at kept (B, T)."""
+        cells = self.cell(_cells(_centred_channels(patches)))
+        return cells, self.patch(cells.flatten(2)) + self.get_buffer("positions")[kept]
+
+    def attend(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Tokens (B, T, width) after the blocks; real (B, T) is False where a token must not be looked at."""
+        for block in self.blocks:
+            tokens = block(tokens, attn_mask=real[:, None, None, :])
+        return cast("torch.Tensor", self.norm(tokens))
 
     def _lesion_logits(self, cells: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor | None:
         """(B, T, cells, 8) from cells (B, T, cells, cell_width) and tokens (B, T, width)."""
@@ -195,7 +205,7 @@ def voxels_of_patches(volume: torch.Tensor, kept: torch.Tensor, config: ViTConfi
     return _cells(_take(volume[:, None], kept, config))
 
 
-def _sine_positions(grid: tuple[int, int, int], width: int) -> torch.Tensor:
+def sine_positions(grid: tuple[int, int, int], width: int) -> torch.Tensor:
     """Fixed positions (P, width) as in MAE, a third of the width for each axis; unlike
     learned ones they tell neighbours from strangers on the first day. width is divisible by 6."""
     count = width // 6

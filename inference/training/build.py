@@ -14,9 +14,10 @@ from pirtad.inference.findings import Finding, Territory
 from pirtad.inference.models.encoder import Encoder
 from pirtad.inference.retrieval.case import Case
 from pirtad.inference.retrieval.case_base import CaseBase
+from pirtad.inference.simulation.lesion_masks import LesionFiles, open_masks
 from pirtad.inference.simulation.study import SIMULATION_VERSION
 from pirtad.inference.training import seeds
-from pirtad.inference.training.cases import SimulatedCase, ensure_cases, load_case
+from pirtad.inference.training.cases import CaseRecipe, SimulatedCase, balanced_recipes, ensure_cases, load_case
 from pirtad.inference.training.metrics import RetrievalScore, score_retrieval
 
 
@@ -36,6 +37,8 @@ class CaseBaseConfig:
     """Held-out queries, the first of seeds.TEST; 0 leaves the scoring out."""
     workers: int = 2
     """Processes that simulate."""
+    lesion_files: LesionFiles | None = None
+    """Real lesions to show in two of three infarcts, those held out for tests left out; None draws all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,17 @@ def build_simulated_case_base(config: CaseBaseConfig) -> Scores | None:
     The scores go to stdout as JSON. None when no test was asked for.
     """
     encoder = Encoder.load(config.encoder)
-    stored = [load_case(path) for path in ensure_cases(config.cache, _case_seeds(config), config.workers)]
+    files, recipes = config.lesion_files, _case_recipes(config)
+    stored = [load_case(path) for path in ensure_cases(config.cache, recipes, config.workers, files)]
     vectors, _ = _encode(encoder, stored)
     built = CaseBase.build([_case(case) for case in stored], vectors, encoder.manifest)
     case_base = built.save(config.out)
     print(f"case base of {case_base.info().cases} cases, sha256 {case_base.info().sha256}", flush=True)
     if config.test_cases == 0:
         return None
-    test_seeds = seeds.first(seeds.TEST, config.test_cases)
+    tests = balanced_recipes(seeds.first(seeds.TEST, config.test_cases))
     scores = evaluate(
-        encoder, case_base, [load_case(path) for path in ensure_cases(config.cache, test_seeds, config.workers)]
+        encoder, case_base, [load_case(path) for path in ensure_cases(config.cache, tests, config.workers)]
     )
     print(json.dumps(asdict(scores), indent=2), flush=True)
     return scores
@@ -89,16 +93,18 @@ def report_of(finding: Finding) -> str:
     return f"Findings: {finding.sentence()}\nImpression: {'No acute infarction.' if normal else 'Acute infarction.'}"
 
 
-def _case_seeds(config: CaseBaseConfig) -> range:
-    return seeds.first(seeds.CASE_BASE, config.cases)
+def _case_recipes(config: CaseBaseConfig) -> list[CaseRecipe]:
+    masks = None if config.lesion_files is None else open_masks(config.lesion_files)
+    return balanced_recipes(seeds.first(seeds.CASE_BASE, config.cases), masks)
 
 
 def _case(case: SimulatedCase) -> Case:
+    lesion = "" if case.recipe.subject is None else f", lesion of SOOP {case.recipe.subject}"
     return Case(
         case_id=f"sim-{case.seed:06d}",
         finding=case.finding,
         report=report_of(case.finding),
-        provenance=f"simulated, version {SIMULATION_VERSION}, seed {case.seed}",
+        provenance=f"simulated, version {SIMULATION_VERSION}, seed {case.seed}{lesion}",
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pirtad.inference.evaluation.ranking import any_hit, average_precision, hits_of
 from pirtad.inference.findings import Territory
 from pirtad.inference.report.report import SimilarCase
 
@@ -35,17 +35,17 @@ def score_retrieval(truths: Sequence[Territory], retrieved: Sequence[Sequence[Si
     if not truths or len(truths) != len(retrieved):
         raise ValueError(f"{len(truths)} truths for {len(retrieved)} queries")
     pairs = list(zip(truths, retrieved, strict=True))
-    hits = [np.array([case.territory is truth for case in cases]) for truth, cases in pairs]
+    hits = hits_of(truths, retrieved, 5)
     confusion = np.zeros((len(_CLASSES), len(_CLASSES)), dtype=np.int64)
     for truth, cases in pairs:
         confusion[_CLASSES.index(truth), _CLASSES.index(vote(cases))] += 1
     totals = confusion.sum(axis=1)
     return RetrievalScore(
         queries=len(truths),
-        map_at_1=float(np.mean([_average_precision(hit[:1]) for hit in hits])),
-        map_at_5=float(np.mean([_average_precision(hit[:5]) for hit in hits])),
-        accuracy_at_1=float(np.mean([hit[:1].any() for hit in hits])),
-        accuracy_at_5=float(np.mean([hit[:5].any() for hit in hits])),
+        map_at_1=float(average_precision(hits[:, :1]).mean()),
+        map_at_5=float(average_precision(hits).mean()),
+        accuracy_at_1=float(any_hit(hits[:, :1]).mean()),
+        accuracy_at_5=float(any_hit(hits).mean()),
         vote_accuracy=float(np.trace(confusion) / len(truths)),
         by_class={
             str(territory): float(confusion[row, row] / totals[row])
@@ -62,11 +62,3 @@ def vote(cases: Sequence[SimilarCase]) -> Territory:
     for case in cases:
         sums[case.territory] = sums.get(case.territory, 0.0) + max(case.similarity, 0.0)
     return max(sums, key=lambda territory: sums[territory])
-
-
-def _average_precision(hit: NDArray[np.bool_]) -> float:
-    """AP@n with N the relevant items among the n retrieved; 0 where there is none."""
-    if not hit.any():
-        return 0.0
-    precision = hit.cumsum() / np.arange(1, len(hit) + 1)
-    return float((precision * hit).sum() / hit.sum())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -49,17 +49,27 @@ class Batch:
     anatomy: torch.Tensor
     lesion: torch.Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch there."""
+        return Batch(*(getattr(self, one.name).to(device, non_blocking=True) for one in fields(self)))
+
+
+def images_of(cases: Sequence[BrainVoxels], config: ViTConfig) -> torch.Tensor:
+    """Batch.x of cases, which is all that pretraining needs."""
+    x = np.zeros((len(cases), config.channels, *config.image_shape), dtype=np.float32)
+    for row, case in enumerate(cases):
+        where = tuple(case.place.T)
+        x[row, 0][where], x[row, 1][where] = case.dwi, case.adc
+    return torch.from_numpy(x)
+
 
 def collate(cases: Sequence[BrainVoxels], config: ViTConfig) -> Batch:
     """A batch of cases with the targets of every patch."""
-    x = np.zeros((len(cases), config.channels, *config.image_shape), dtype=np.float32)
     infarct = np.zeros((len(cases), config.patches, CLASSES), dtype=np.float32)
     anatomy = np.zeros((len(cases), config.patches, CLASSES), dtype=np.float32)
     lesion = np.zeros((len(cases), *config.image_shape), dtype=np.float32)
     for row, case in enumerate(cases):
         lesion[row][tuple(case.place[case.lesion].T)] = 1.0
-        where = tuple(case.place.T)
-        x[row, 0][where], x[row, 1][where] = case.dwi, case.adc
         patch = np.ravel_multi_index(tuple((case.place // np.asarray(config.patch_shape)).T), config.grid)
         found = np.minimum(1.0, _shares(patch[case.lesion], config) / _FULL_AT)
         infarct[row, :, 0] = 1 - found
@@ -68,7 +78,7 @@ def collate(cases: Sequence[BrainVoxels], config: ViTConfig) -> Batch:
             anatomy[row, :, _TERRITORIES.index(territory)] = _shares(patch[case.territories == label], config)
         anatomy[row, :, 0] = 1 - anatomy[row].sum(-1)
     return Batch(
-        x=torch.from_numpy(x),
+        x=images_of(cases, config),
         territory=torch.tensor([_TERRITORIES.index(case.finding.territory) for case in cases]),
         infarct_type=torch.tensor([_TYPES.index(case.finding.infarct_type) for case in cases]),
         signal=torch.tensor([_SIGNALS.index(case.finding.signal_class) for case in cases]),
@@ -81,6 +91,14 @@ def collate(cases: Sequence[BrainVoxels], config: ViTConfig) -> Batch:
 def _shares(patch: NDArray[np.int64], config: ViTConfig) -> NDArray[np.float64]:
     """Share (P,) of each patch's voxels that a list of patch numbers, one for each voxel, covers."""
     return np.bincount(patch, minlength=config.patches) / math.prod(config.patch_shape)
+
+
+class PaperObjective(nn.Module):
+    """The paper's fine-tuning objective: cross-entropy of the linear head, and nothing else (section 2.3.2)."""
+
+    def forward(self, encoded: Encoded, batch: Batch) -> dict[str, torch.Tensor]:
+        """The loss as "loss"."""
+        return {"loss": functional.cross_entropy(encoded.logits.float(), batch.territory)}
 
 
 class TrainingHeads(nn.Module):

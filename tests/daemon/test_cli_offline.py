@@ -128,7 +128,7 @@ def test_predict_from_dicom_and_from_nifti_retrieves_the_same(scripted, dicom: P
 
     assert (from_dicom.exit_code, from_nifti.exit_code) == (0, 0)
     drafted, other = json.loads(from_dicom.stdout), json.loads(from_nifti.stdout)
-    assert list(drafted) == ["territory", "similar", "report", "text"]
+    assert {"territory", "similar", "report", "text"} <= set(drafted)
     assert drafted["territory"] == "normal"
     assert [case["case_id"] for case in drafted["similar"]] == [case["case_id"] for case in other["similar"]]
     assert len(drafted["similar"]) == 5
@@ -189,11 +189,79 @@ def test_cases_are_built_searched_extended_and_described(
     assert {case["case_id"] for case in found} == {"hosp-1", "hosp-2"}
     assert found[0]["similarity"] == pytest.approx(1.0, abs=1e-4)
     assert "hosp-" in pirtad("cases", "search", dicom, "-k", "1").stdout
-    # And a case can't come twice
+    # The DICOM study's patient is known by a pseudonym alone, and can be left out
+    stored = (tmp_path / "base" / "cases.jsonl").read_text()
+    assert '"patient": "p-' in stored
+    assert "P1" not in stored
+    others = json.loads(pirtad("cases", "search", dicom, "--without-own-patient", "--json").stdout)
+    assert [case["case_id"] for case in others] == ["hosp-2"]
+    # And a case can't come twice, unless it is to be passed over
     again = pirtad("cases", "add", tmp_path / "second.jsonl")
     assert again.exit_code == 4
     assert "hosp-2" in again.stderr
-    assert json.loads(pirtad("cases", "info", "--json").stdout)["cases"] == 2
+    assert pirtad("cases", "add", tmp_path / "second.jsonl", "--new-only").exit_code == 0
+    described = json.loads(pirtad("cases", "info", "--json").stdout)
+    assert (described["cases"], described["version"], described["kind"]) == (2, 2, "exact")
+
+
+def test_a_public_set_and_a_csv_of_one_s_own_become_one_case_base(
+    with_models: None, dicom: Path, nifti: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two subjects as SOOP keeps them, and a CSV with a finding for one of them
+    for subject in ("sub-3", "sub-5"):
+        folder = tmp_path / "soop" / subject / "dwi"
+        folder.mkdir(parents=True)
+        (folder / f"{subject}_rec-TRACE_dwi.nii.gz").symlink_to(nifti / "dwi.nii.gz")
+        (folder / f"{subject}_rec-ADC_dwi.nii.gz").symlink_to(nifti / "adc-micro.nii.gz")
+    findings = tmp_path / "findings.csv"
+    findings.write_text("case,territory,signal_class,infarct_type\nsub-3,anterior,strong,small lacune\n")
+    source = ("--layout", "soop", "--root", tmp_path / "soop", "--reports", findings)
+
+    # When the other lacks its finding, it is named and nothing is built
+    refused = pirtad("cases", "build", tmp_path / "base", *source)
+    assert refused.exit_code == 1
+    assert "sub-5: no row with its finding" in refused.stderr
+    assert not (tmp_path / "base").exists()
+
+    # Then with both the base is built, and one's own cases are added from a CSV
+    findings.write_text(findings.read_text() + "SUB-5,normal,,\n")
+    built = pirtad("cases", "build", tmp_path / "base", *source, "--kind", "hnsw")
+    assert built.exit_code == 0, built.output
+    monkeypatch.setenv("PIRTAD_INFERENCE__CASE_BASE_DIR", str(tmp_path / "base"))
+    (tmp_path / "own.csv").write_text(
+        f"case,territory,signal_class,infarct_type,report,study,patient\nhosp-1,normal,,,A report.,{dicom},HN 77\n"
+    )
+    added = pirtad("cases", "add", tmp_path / "own.csv")
+    assert added.exit_code == 0, added.output
+    described = json.loads(pirtad("cases", "info", "--json").stdout)
+    assert (described["cases"], described["patients"], described["kind"]) == (3, 3, "hnsw")
+    assert "HN 77" not in "".join(path.read_text() for path in (tmp_path / "base").glob("*.json*"))
+
+
+def test_a_diffusion_archive_is_encoded_like_any_case(with_models: None, tmp_path: Path) -> None:
+    import gzip  # noqa: PLC0415
+    import zipfile  # noqa: PLC0415
+
+    # Given the plain brain as a UK Biobank zip: an unweighted volume and three directions
+    dwi, adc = head()
+    unweighted = dwi * np.exp(1000 * adc)
+    data = np.stack([unweighted, dwi, dwi, dwi], axis=-1)
+    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_lps()
+    (tmp_path / "ukb").mkdir()
+    with zipfile.ZipFile(tmp_path / "ukb" / "1234567_20250_2_0.zip", "w") as archive:
+        content = nibabel.Nifti1Image(data.astype(np.float32), ras).to_bytes()
+        archive.writestr("dMRI/dMRI/data_ud.nii.gz", gzip.compress(content, 1))
+        archive.writestr("dMRI/dMRI/bvals", "0 1000 1000 1000\n")
+        archive.writestr("dMRI/dMRI/bvecs", "0 1 0 0\n0 0 1 0\n0 0 0 1\n")
+    (tmp_path / "findings.csv").write_text("case,territory\n1234567,normal\n")
+
+    built = pirtad("cases", "build", tmp_path / "base", "--layout", "ukb", "--root", tmp_path / "ukb",
+                   "--reports", tmp_path / "findings.csv")  # fmt: skip
+
+    assert built.exit_code == 0, built.output
+    stored = (tmp_path / "base" / "cases.jsonl").read_text()
+    assert '"case_id": "ukb-' in stored
+    assert "1234567" not in stored
 
 
 def test_a_table_with_a_case_that_can_not_be_used_builds_nothing(with_models: None, tmp_path: Path) -> None:
@@ -246,3 +314,6 @@ def test_a_case_base_is_built_from_one_source(with_models: None, tmp_path: Path)
     assert pirtad("cases", "build", tmp_path / "base").exit_code == 2
     (tmp_path / "t.jsonl").touch()
     assert pirtad("cases", "build", tmp_path / "base", "--table", "t.jsonl", "--simulated", 4).exit_code == 2
+    assert pirtad("cases", "build", tmp_path / "base", "--layout", "soop").exit_code == 2
+    assert pirtad("cases", "build", tmp_path / "base", "--table", "t.jsonl", "--root", tmp_path).exit_code == 2
+    assert pirtad("cases", "build", tmp_path / "base", "--simulated", 4, "--kind", "ivf").exit_code == 2

@@ -1,0 +1,1 @@
+"""Public image sets and hospital tables, each read into the same record."""

@@ -1,0 +1,1 @@
+"""What the encoder and its case base are worth on cases that neither has seen; imports training, never the reverse."""

@@ -1,0 +1,120 @@
+"""From the network's lesion map to a mask on the DWI's own grid and what can be measured within it.
+
+map -> suspected lesion on the DWI's grid -> head onto the atlas, lesion left out -> foci whose diffusion is restricted
+-> volume, side, diffusivity, arterial regions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pirtad.inference.findings import Territory
+from pirtad.inference.lesion.atlas import REGIONS, TERRITORY_OF_REGION, load_regions
+from pirtad.inference.lesion.diffusivity import AdcMap, adc_map
+from pirtad.inference.lesion.foci import foci_of, suspected_lesion, voxel_ml
+from pirtad.inference.lesion.lookup import nearest, transformed
+from pirtad.inference.lesion.measurement import LesionMeasurement, RegionShare, no_lesion
+from pirtad.inference.lesion.mirror import is_left, mirror_by_symmetry, mirror_by_template
+from pirtad.inference.lesion.registration import Registration, register
+from pirtad.inference.preprocess.network_input import NetworkInput
+from pirtad.inference.preprocess.resample import resample_mask
+from pirtad.inference.volume import DiffusionPair
+
+# The smaller side's share from which an infarct is called bilateral: the simulator's truth has the same.
+LEAST_OF_OTHER_SIDE = 0.1
+
+
+def measure_lesion(
+    probability: NDArray[np.float32], patient: NetworkInput, pair: DiffusionPair
+) -> tuple[LesionMeasurement, NDArray[np.bool_]]:
+    """The measurement and its mask, bool (I, J, K) on the grid of `pair.dwi`.
+
+    probability: of acute infarct, (96, 112, 48), Encoder.lesion_probability of `patient`, which was made from `pair`.
+    """
+    return measure_mask(suspected_lesion(probability, patient.affine, pair.dwi), patient, pair)
+
+
+def measure_mask(
+    suspected: NDArray[np.bool_], patient: NetworkInput, pair: DiffusionPair
+) -> tuple[LesionMeasurement, NDArray[np.bool_]]:
+    """The same from a mask on the grid of `pair.dwi`, of which only the foci with restricted diffusion are kept."""
+    if suspected.shape != pair.dwi.array.shape:
+        raise ValueError(f"a mask of shape {suspected.shape} for a DWI of shape {pair.dwi.array.shape}")
+    affine = pair.dwi.affine
+    mask = np.zeros(suspected.shape, dtype=np.bool_)
+    marked = foci_of(suspected, affine)
+    if not marked:
+        return no_lesion(), mask
+
+    i, j, k = patient.mask.shape
+    left_out = resample_mask(suspected, affine, patient.affine, (i, j, k))
+    registration = register(patient, left_out)
+    mirror = mirror_by_template(registration) if registration.ok else mirror_by_symmetry(patient, left_out)
+    adc = adc_map(pair, patient, suspected, mirror)
+    acute = [focus for focus in marked if adc.is_restricted(focus)]
+    if not acute:
+        return no_lesion(len(marked), registration), mask
+
+    voxels = np.concatenate(acute)
+    mask[tuple(voxels.T)] = True
+    return _measured(voxels, len(acute), len(marked) - len(acute), adc, registration), mask
+
+
+def _measured(
+    voxels: NDArray[np.int64], foci: int, without_restriction: int, adc: AdcMap, registration: Registration
+) -> LesionMeasurement:
+    volume_ml = len(voxels) * voxel_ml(adc.affine)
+    points = transformed(voxels, adc.affine)
+    inside, opposite = _mean(adc.measured(voxels)), _mean(adc.opposite(voxels))
+    regions = _regions(points, registration, volume_ml) if registration.ok else None
+    assigned = sum(region.share for region in regions) if regions is not None else None
+    return LesionMeasurement(
+        volume_ml=volume_ml,
+        side=None if adc.mirror is None else _side(is_left(points, adc.mirror)),
+        foci=foci,
+        mean_adc_mm2_per_s=inside,
+        mirrored_adc_mm2_per_s=opposite,
+        adc_ratio=inside / opposite if inside is not None and opposite is not None else None,
+        territories=regions,
+        classes=_classes(regions) if regions else None,
+        unassigned_share=None if assigned is None else max(0.0, 1.0 - assigned),
+        without_restriction=without_restriction,
+        registration=registration,
+    )
+
+
+def _mean(values: NDArray[np.float32]) -> float | None:
+    return float(values.mean(dtype=np.float64)) if len(values) else None
+
+
+def _side(left: NDArray[np.bool_]) -> str:
+    share = float(left.mean())
+    if min(share, 1 - share) >= LEAST_OF_OTHER_SIDE:
+        return "bilateral"
+    return "left" if share > 0.5 else "right"
+
+
+def _regions(points_mm: NDArray[np.float64], registration: Registration, volume_ml: float) -> tuple[RegionShare, ...]:
+    """The arterial regions that hold these voxel centres (N, 3), largest share first."""
+    atlas = load_regions()
+    labels = nearest(atlas.labels, atlas.affine, transformed(points_mm, registration.to_template))
+    counts = np.bincount(labels, minlength=2 * len(REGIONS) + 1)
+    found = [
+        RegionShare(code, name, side, share, share * volume_ml)
+        for number, (code, name) in enumerate(REGIONS.items())
+        for offset, side in ((1, "left"), (2, "right"))
+        if (share := float(counts[2 * number + offset]) / len(labels)) > 0
+    ]
+    return tuple(sorted(found, key=lambda region: -region.share))
+
+
+def _classes(regions: Sequence[RegionShare]) -> dict[Territory, float]:
+    total = sum(region.share for region in regions)
+    return {
+        territory: sum(region.share for region in regions if TERRITORY_OF_REGION[region.code] is territory) / total
+        for territory in Territory
+        if territory is not Territory.NORMAL
+    }

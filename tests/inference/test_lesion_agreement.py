@@ -1,0 +1,64 @@
+"""Contradictions between head, neighbours and measurement are said."""
+
+from __future__ import annotations
+
+import pytest
+
+from pirtad.inference.findings import Territory
+from pirtad.inference.lesion.agreement import agreement
+from pirtad.inference.lesion.measurement import LesionMeasurement, no_lesion
+
+NORMAL, ANTERIOR, POSTERIOR = Territory.NORMAL, Territory.ANTERIOR, Territory.POSTERIOR
+IN_ANTERIOR = LesionMeasurement(12.0, classes={ANTERIOR: 0.9, Territory.DEEP_GRAY_MATTER: 0.1, POSTERIOR: 0.0})
+NOWHERE = LesionMeasurement(12.0)
+
+
+@pytest.mark.parametrize(
+    ("head", "neighbours", "lesion", "said"),
+    [
+        (ANTERIOR, ANTERIOR, IN_ANTERIOR, []),
+        (NORMAL, NORMAL, no_lesion(), []),
+        (ANTERIOR, ANTERIOR, NOWHERE, []),
+        (ANTERIOR, ANTERIOR, None, []),
+        (NORMAL, ANTERIOR, None, ["The classifier says normal, the similar cases say anterior circulation."]),
+        (
+            ANTERIOR,
+            ANTERIOR,
+            no_lesion(),
+            [
+                "The classifier says anterior circulation, but no acute infarct was measured.",
+                "The similar cases say anterior circulation, but no acute infarct was measured.",
+            ],
+        ),
+        (
+            ANTERIOR,
+            POSTERIOR,
+            IN_ANTERIOR,
+            [
+                "The classifier says anterior circulation, the similar cases say posterior circulation.",
+                "The similar cases say posterior circulation, but most of the measured infarct lies in "
+                "anterior circulation.",
+            ],
+        ),
+        (
+            NORMAL,
+            NORMAL,
+            NOWHERE,
+            [
+                "The classifier says normal, but an acute infarct of 12.0 ml was measured.",
+                "The similar cases say normal, but an acute infarct of 12.0 ml was measured.",
+            ],
+        ),
+    ],
+)
+def test_each_contradiction_is_a_sentence(
+    head: Territory, neighbours: Territory, lesion: LesionMeasurement | None, said: list[str]
+) -> None:
+    found = agreement(head, neighbours, lesion)
+    assert list(found.contradictions) == said
+    assert found.to_dict()["agree"] is (not said)
+
+
+def test_what_could_not_be_located_has_no_measured_class() -> None:
+    assert agreement(ANTERIOR, ANTERIOR, NOWHERE).to_dict()["measured"] is None
+    assert agreement(ANTERIOR, ANTERIOR, no_lesion()).to_dict()["measured"] == "normal"
