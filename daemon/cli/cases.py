@@ -87,6 +87,12 @@ def build(
     test_cases: Annotated[
         int, typer.Option(min=0, help="Held-out simulated studies that retrieval is scored on, with --simulated.")
     ] = 0,
+    lesions: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="With --simulated: zip of lesion masks to show.")
+    ] = None,
+    territories: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="TSV with the voxels of each mask by territory.")
+    ] = None,
     cache: Annotated[Path, typer.Option(file_okay=False, help="Simulated cases; made where missing.")] = DEFAULT_CACHE,
     workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
     kind: _Kind = None,
@@ -104,10 +110,14 @@ def build(
         else:
             if kind is not None:
                 raise typer.BadParameter("--kind goes with --table and --layout")
+            if (lesions is None) != (territories is None):
+                raise typer.BadParameter("--lesions and --territories go together")
+            from pirtad.inference.simulation.lesion_masks import LesionFiles
             from pirtad.inference.training.build import CaseBaseConfig, build_simulated_case_base
 
             weights = _weights(settings)
-            build_simulated_case_base(CaseBaseConfig(cache, weights, directory, simulated, test_cases, workers))
+            shown = None if lesions is None else LesionFiles(lesions, territories)
+            build_simulated_case_base(CaseBaseConfig(cache, weights, directory, simulated, test_cases, workers, shown))
 
 
 @app.command(

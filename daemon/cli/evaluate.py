@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pirtad.daemon.cli import evaluate_ood
 from pirtad.daemon.cli.common import DEFAULT_CACHE, Exit, printable, settings_of, stop
 from pirtad.daemon.cli.studies import AsJson
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Measure retrieval and classification on simulated studies.", no_args_is_help=True, rich_markup_mode=None
 )
+evaluate_ood.app_command(app)
 
 
 class SplitName(StrEnum):

@@ -25,14 +25,13 @@ from numpy.typing import NDArray
 
 EXACT_UP_TO = 50_000
 HNSW_UP_TO = 500_000
-"""Chosen: below the first an exact search takes a few milliseconds; above the second building the graph takes longer
-than clustering, and its links come on top of the vectors."""
+"""Chosen, after what each kind costs: exact reads every vector, a graph is slow to build and holds links on top."""
 
 _LINKS = 32
 _BUILD_BREADTH = 64
 _SEARCH_BREADTH = 128
 PROBES = 64
-"""Lists looked through of about 4 sqrt(n); measured, see tests/bench/retrieval_speed.py."""
+"""Lists looked through of about 4 sqrt(n). Chosen; tests/bench/retrieval_speed.py shows what is missed."""
 _TRAINING_VECTORS_PER_LIST = 64
 _LEAST_VECTORS_PER_LIST = 39  # below this FAISS warns that centroids are not worth their name
 _TRAINING_ROUNDS = 10

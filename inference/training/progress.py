@@ -62,7 +62,7 @@ class Progress:
                     self._writer.add_scalar(name, value, done)
         shown = ", ".join(f"{name} {value}" for name, value in record.items())
         if self._bar is not None:
-            self._bar.console.print(shown)
+            self._bar.console.print(shown, highlight=False, markup=False)
         else:
             left_s = (time.monotonic() - self._started) / max(1, done - self._first) * (self._total - done)
             print(f"{shown}, {left_s / 60:.1f} min left", flush=True)

@@ -15,7 +15,7 @@ from pirtad.daemon.cli.main import app
 from pirtad.daemon.cli.reference import reference
 
 CLI_MD = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
-GROUPS = ("cases", "train", "config")
+GROUPS = ("cases", "train", "evaluate", "config")
 
 
 def commands() -> list[list[str]]:

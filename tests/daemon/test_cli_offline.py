@@ -294,15 +294,23 @@ def test_a_case_base_of_simulated_cases(with_models: None, tmp_path: Path) -> No
     from pirtad.inference.findings import Finding, Territory  # noqa: PLC0415
     from pirtad.inference.preprocess.grid import SHAPE as GRID  # noqa: PLC0415
     from pirtad.inference.training import seeds  # noqa: PLC0415
-    from pirtad.inference.training.cases import SimulatedCase, case_path, save_case  # noqa: PLC0415
+    from pirtad.inference.training.cases import (  # noqa: PLC0415
+        SimulatedCase,
+        balanced_recipes,
+        case_path,
+        save_case,
+    )
 
     # Given a cache that holds the first four cases already: simulating takes long
     rng = np.random.default_rng(3)
     nothing = np.zeros(GRID, dtype=np.uint8)
-    for seed in seeds.first(seeds.CASE_BASE, 4):
+    for recipe in balanced_recipes(seeds.first(seeds.CASE_BASE, 4)):
         array = rng.random((2, *GRID), dtype=np.float32).astype(np.float16)
-        case = SimulatedCase(seed, array, nothing > 0, nothing, Finding(Territory.NORMAL), None, 0.0)
-        save_case(case, case_path(tmp_path / "cache", seed))
+        case = SimulatedCase(
+            *(recipe, array, nothing > 0, nothing, Finding(Territory.NORMAL)),
+            *(None, False, 0.0, dict.fromkeys(Territory, 0.0), None),
+        )
+        save_case(case, case_path(tmp_path / "cache", recipe))
 
     result = pirtad("cases", "build", tmp_path / "base", "--simulated", 4, "--cache", tmp_path / "cache")
 
