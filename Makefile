@@ -40,14 +40,17 @@ format: install ## put the sources into their form
 
 bench: install ## measure; results go to docs/benchmarks.md by hand, with this command
 	$(BIN)/python tests/bench/inspect_speed.py
+	$(BIN)/python tests/bench/encoder_speed.py
+	$(BIN)/python tests/bench/retrieval_speed.py
 	$(BIN)/python tests/bench/run.py
 
 campaign: install ## the long tests, hostile studies among them
 	$(BIN)/pytest -m slow
 
 weights: install ## train the shipped encoder and build its case base again (hours on two cores)
-	$(BIN)/pirtad train encoder runs/small inference/weights/small --cases 1000 --steps 1000
-	$(BIN)/pirtad cases build inference/weights/small/case_base --simulated 320 --test-cases 160
+	$(BIN)/pirtad train encoder runs/small inference/weights/small --config small
+	$(BIN)/pirtad cases build inference/weights/small/case_base --simulated 340 --test-cases 160
+	$(BIN)/pirtad evaluate ood --fit
 
 clean: ## remove what was made here
 	rm -rf $(VENV) .typing .demo .cache build dist *.egg-info

@@ -84,6 +84,9 @@ def build(
     root: _Root = None,
     reports: _Reports = None,
     simulated: Annotated[int | None, typer.Option(min=4, help="Or so many simulated cases.")] = None,
+    training_cases: Annotated[
+        int, typer.Option(min=0, help="With --simulated: so many of the encoder's training cases too.")
+    ] = 0,
     test_cases: Annotated[
         int, typer.Option(min=0, help="Held-out simulated studies that retrieval is scored on, with --simulated.")
     ] = 0,
@@ -117,7 +120,18 @@ def build(
 
             weights = _weights(settings)
             shown = None if lesions is None else LesionFiles(lesions, territories)
-            build_simulated_case_base(CaseBaseConfig(cache, weights, directory, simulated, test_cases, workers, shown))
+            build_simulated_case_base(
+                CaseBaseConfig(
+                    cache=cache,
+                    encoder=weights,
+                    out=directory,
+                    cases=simulated,
+                    training_cases=training_cases,
+                    test_cases=test_cases,
+                    workers=workers,
+                    lesion_files=shown,
+                )
+            )
 
 
 @app.command(

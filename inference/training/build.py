@@ -33,6 +33,9 @@ class CaseBaseConfig:
     """Directory of the case base; replaced as a whole."""
     cases: int = 400
     """Cases, the first of seeds.CASE_BASE."""
+    training_cases: int = 0
+    """Cases that the encoder was trained on, the first of seeds.TRAINING, as well: a hospital's case base is mostly
+    what its encoder was trained on, as in PIRTA."""
     test_cases: int = 200
     """Held-out queries, the first of seeds.TEST; 0 leaves the scoring out."""
     workers: int = 2
@@ -95,7 +98,10 @@ def report_of(finding: Finding) -> str:
 
 def _case_recipes(config: CaseBaseConfig) -> list[CaseRecipe]:
     masks = None if config.lesion_files is None else open_masks(config.lesion_files)
-    return balanced_recipes(seeds.first(seeds.CASE_BASE, config.cases), masks)
+    recipes = balanced_recipes(seeds.first(seeds.CASE_BASE, config.cases), masks)
+    if config.training_cases:
+        recipes += balanced_recipes(seeds.first(seeds.TRAINING, config.training_cases), masks)
+    return recipes
 
 
 def _case(case: SimulatedCase) -> Case:

@@ -27,6 +27,8 @@ from pirtad.inference.simulation.scanners import TRAINING, scanners
 from pirtad.inference.simulation.study import SIMULATION_VERSION, InvisibleLesion, simulate
 from pirtad.inference.training.seeds import territory_of
 
+_LEFT_OUT = ".left_out"
+
 
 @dataclass(frozen=True, slots=True)
 class CaseRecipe:
@@ -189,7 +191,7 @@ def ensure_cases(
     see, is named and left out.
     """
     wanted = list(recipes)
-    missing = [recipe for recipe in wanted if not case_path(cache, recipe).exists()]
+    missing = [recipe for recipe in wanted if not case_path(cache, recipe).exists() and not _left_out(cache, recipe)]
     if missing:
         started = time.monotonic()
         context = multiprocessing.get_context("spawn")
@@ -205,6 +207,15 @@ def ensure_cases(
     return [path for recipe in wanted if (path := case_path(cache, recipe)).exists()]
 
 
+def _left_out(cache: Path, recipe: CaseRecipe) -> bool:
+    """Say why an earlier attempt made no case of it, if one did: what follows from a recipe does not change."""
+    note = case_path(cache, recipe).with_suffix(_LEFT_OUT)
+    if not note.exists():
+        return False
+    print(note.read_text(encoding="utf-8"), flush=True)
+    return True
+
+
 def _one_thread() -> None:
     torch.set_num_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
@@ -216,7 +227,12 @@ def _make_and_save(job: tuple[Path, CaseRecipe, LesionFiles | None]) -> str | No
     try:
         save_case(make_case(recipe, masks), case_path(cache, recipe))
     except StudyNotUsable as error:
-        return f"{recipe.name} left out: {error.code}: {error.reason}"
+        reason = f"{error.code}: {error.reason}"
     except InvisibleLesion:
-        return f"{recipe.name} left out: too small, outside the field of view, or no different from its surroundings"
-    return None
+        reason = "too small, outside the field of view, or no different from its surroundings"
+    else:
+        return None
+    note = case_path(cache, recipe).with_suffix(_LEFT_OUT)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(f"{recipe.name} left out: {reason}", encoding="utf-8")
+    return note.read_text(encoding="utf-8")
