@@ -84,8 +84,8 @@ def build(
     root: _Root = None,
     reports: _Reports = None,
     simulated: Annotated[int | None, typer.Option(min=4, help="Or so many simulated cases.")] = None,
-    training_cases: Annotated[
-        int, typer.Option(min=0, help="With --simulated: so many of the encoder's training cases too.")
+    training_normals: Annotated[
+        int, typer.Option(min=0, help="With --simulated: the normal ones of so many training cases too.")
     ] = 0,
     test_cases: Annotated[
         int, typer.Option(min=0, help="Held-out simulated studies that retrieval is scored on, with --simulated.")
@@ -126,7 +126,7 @@ def build(
                     encoder=weights,
                     out=directory,
                     cases=simulated,
-                    training_cases=training_cases,
+                    training_normals=training_normals,
                     test_cases=test_cases,
                     workers=workers,
                     lesion_files=shown,

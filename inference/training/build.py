@@ -33,9 +33,9 @@ class CaseBaseConfig:
     """Directory of the case base; replaced as a whole."""
     cases: int = 400
     """Cases, the first of seeds.CASE_BASE."""
-    training_cases: int = 0
-    """Cases that the encoder was trained on, the first of seeds.TRAINING, as well: a hospital's case base is mostly
-    what its encoder was trained on, as in PIRTA."""
+    training_normals: int = 0
+    """The normal ones among so many training cases as well, the first of seeds.TRAINING: health has more faces than any
+    one infarct, and a quarter of the cases does not show them all."""
     test_cases: int = 200
     """Held-out queries, the first of seeds.TEST; 0 leaves the scoring out."""
     workers: int = 2
@@ -99,8 +99,9 @@ def report_of(finding: Finding) -> str:
 def _case_recipes(config: CaseBaseConfig) -> list[CaseRecipe]:
     masks = None if config.lesion_files is None else open_masks(config.lesion_files)
     recipes = balanced_recipes(seeds.first(seeds.CASE_BASE, config.cases), masks)
-    if config.training_cases:
-        recipes += balanced_recipes(seeds.first(seeds.TRAINING, config.training_cases), masks)
+    if config.training_normals:
+        training = balanced_recipes(seeds.first(seeds.TRAINING, config.training_normals), masks)
+        recipes += [recipe for recipe in training if recipe.territory is Territory.NORMAL]
     return recipes
 
 
