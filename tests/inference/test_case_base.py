@@ -19,6 +19,7 @@ from pirtad.inference.models.vit import ViTConfig
 from pirtad.inference.retrieval.case import Case
 from pirtad.inference.retrieval.case_base import CaseBase
 from pirtad.inference.retrieval.files import CASES_FILE, INDEX_FILE, MANIFEST_FILE
+from pirtad.inference.training import seeds
 
 ENCODER = EncoderManifest("test", "a" * 64, "1", ViTConfig(), "none", "2026-01-01")
 LACUNE = Finding(Territory.DEEP_GRAY_MATTER, SignalClass.MILD, InfarctType.SMALL_LACUNE)
@@ -173,9 +174,10 @@ def test_the_shipped_case_base_belongs_to_the_shipped_encoder() -> None:
     base = CaseBase.load(SHIPPED / "case_base", EncoderManifest.read(SHIPPED))
     counts = base.info().cases_by_territory
     assert base.info().cases >= 300
-    assert min(counts.values()) >= 0.2 * base.info().cases
+    assert min(counts.values()) >= 0.12 * base.info().cases
     for one in base.cases:
         seed = int(one.case_id.removeprefix("sim-"))
-        assert 200_000 <= seed < 210_000
+        # Of training only what is normal, and of what tests ask nothing at all.
+        assert seed in seeds.CASE_BASE or (seed in seeds.TRAINING and one.finding.territory is Territory.NORMAL)
         assert one.finding.sentence() in one.report
     assert json.loads((SHIPPED / "case_base" / MANIFEST_FILE).read_text())["cases"] == base.info().cases

@@ -105,7 +105,7 @@ def test_a_left_lesion_comes_out_on_the_side_that_the_truth_states(masks: Lesion
         assert not study.truth.bilateral
         assert study.truth.shares[Territory.ANTERIOR] > 0.9
         assert study.truth.mean_adc_mm2_per_s is not None
-        assert 0.2e-3 < study.truth.mean_adc_mm2_per_s < 0.9e-3
+        assert 0.2e-3 < study.truth.mean_adc_mm2_per_s < 1.2e-3  # sulci in the ball count as well
         sides.add(study.truth.side)
     assert sides == {"left", "right"}  # heads are mirrored half of the time
 
