@@ -155,7 +155,8 @@ def _read(zip_path: Path, member: str, atlas: Atlas) -> torch.Tensor:
         image = nib.Nifti1Image.from_bytes(gzip.decompress(archive.read(member)))
     index = np.argwhere(np.asarray(image.dataobj).squeeze() > 0)
     to_atlas = np.linalg.inv(atlas.affine) @ RAS_TO_LPS @ image.affine
-    place = np.rint(index @ to_atlas[:3, :3].T + to_atlas[:3, 3]).astype(np.int64)
+    # Not rint: it takes halves to the even neighbour, and every other voxel of the coarser grid would stay empty.
+    place = np.floor(index @ to_atlas[:3, :3].T + to_atlas[:3, 3] + 0.5 + 1e-6).astype(np.int64)
     place = place[((place >= 0) & (place < np.asarray(atlas.shape))).all(axis=1)]
     counted = np.zeros(atlas.shape, dtype=np.float32)
     np.add.at(counted, tuple(place.T), abs(np.linalg.det(to_atlas[:3, :3])))

@@ -23,7 +23,7 @@ from pirtad.inference.simulation.tissue import TissueMaps, draw_tissue
 from pirtad.inference.volume import DiffusionPair, Volume
 
 # Raised whenever the same seed would give another study.
-SIMULATION_VERSION = "3"
+SIMULATION_VERSION = "4"
 SMALLEST_LESION_ML = 0.5
 LEAST_SHARE_IN_TERRITORY = 0.8
 # An infarct that can not be seen is in no radiology report: against the median of the rest of its territory its median
