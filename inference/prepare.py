@@ -18,6 +18,7 @@ from pirtad.inference.dicom.volumes.assemble import assemble_pair
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepared import Prepared
 from pirtad.inference.preprocess.preprocess import preprocess
+from pirtad.inference.volume import DiffusionPair
 
 # PIRTA section 2.3.1: patients aged 18 years or older.
 ADULT_YEARS = 18
@@ -25,6 +26,11 @@ ADULT_YEARS = 18
 
 def prepare(paths: Iterable[Path], rules: SelectionRules) -> Prepared:
     """Read series, choose and assemble the pair, preprocess it. Raises StudyNotUsable with the reason."""
+    return prepare_with_pair(paths, rules)[0]
+
+
+def prepare_with_pair(paths: Iterable[Path], rules: SelectionRules) -> tuple[Prepared, DiffusionPair]:
+    """`prepare`, and the pair on its own grids, for who measures on them."""
     choice = choose_pair(read_series(paths), rules)
     read = read_header(choice.dwi.frames[0].instance.path)
     assert read is not None  # an image that was chosen is no DICOMDIR
@@ -32,7 +38,7 @@ def prepare(paths: Iterable[Path], rules: SelectionRules) -> Prepared:
     if registry.age_years is not None and registry.age_years < ADULT_YEARS:
         raise StudyNotUsable("not_adult", "the patient is a minor", "No draft is made for patients under 18 years.")
     pair = assemble_pair(choice)
-    return Prepared(
+    prepared = Prepared(
         network_input=preprocess(pair),
         registry=registry,
         b_value_s_per_mm2=pair.b_value_s_per_mm2,
@@ -41,6 +47,7 @@ def prepare(paths: Iterable[Path], rules: SelectionRules) -> Prepared:
         adc_is_computed=choice.adc.computed,
         image_notes=choice.remarks,
     )
+    return prepared, pair
 
 
 def _instance_uids(candidate: Candidate) -> tuple[str, ...]:

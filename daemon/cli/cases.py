@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pirtad.daemon.cli.common import DEFAULT_CACHE, Exit, printable, settings_of, stop
-from pirtad.daemon.cli.offline import Adc, BValue, Dwi, OptionalFolder, prepared_from
+from pirtad.daemon.cli.offline import Adc, BValue, Dwi, OptionalFolder, study_from
 from pirtad.daemon.cli.studies import AsJson
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def search(
         raise typer.BadParameter("--without-own-patient needs DIR: NIfTI names no patient")
     settings = settings_of(context)
     with _mismatches_told():
-        prepared = prepared_from(settings, directory, dwi, adc, b_value)
+        prepared, _ = study_from(settings, directory, dwi, adc, b_value)
         encoder = _encoder(settings)
         vector = encoder.encode(prepared.network_input.array)
         base = _case_base(settings, encoder)

@@ -127,39 +127,21 @@ def _tell_no_lesion_map(wanted: Path | None) -> None:
 def study_from(
     settings: Settings, directory: Path | None, dwi: Path | None, adc: Path | None, b_value_s_per_mm2: float
 ) -> tuple[Prepared, DiffusionPair]:
-    """The study as `prepared_from` gives it, and the pair on its own grids, to measure on."""
+    """Either the folder's study or the two NIfTI files, ready for the encoder, and the pair on its own grids.
+
+    Raises StudyNotUsable with the reason.
+    """
     if directory is not None and dwi is None and adc is None:
-        from pirtad.inference.dicom.choosing.select import choose_pair
-        from pirtad.inference.dicom.reading.headers import read_series
-        from pirtad.inference.dicom.volumes.assemble import assemble_pair
-        from pirtad.inference.prepare import prepare
+        from pirtad.inference.prepare import prepare_with_pair
         from pirtad.worker.selection import selection_rules
 
-        files, rules = study_files(directory), selection_rules(settings)
-        # The same choice from the same files a second time: `prepare` keeps no full-size volumes.
-        return prepare(files, rules), assemble_pair(choose_pair(read_series(files), rules))
+        return prepare_with_pair(study_files(directory), selection_rules(settings))
     if directory is not None or dwi is None or adc is None:
         raise typer.BadParameter("give either DIR, or --dwi and --adc")
     from pirtad.daemon.cli.nifti import prepare_pair, read_pair
 
     pair = read_pair(dwi, adc, b_value_s_per_mm2)
     return prepare_pair(pair), pair
-
-
-def prepared_from(
-    settings: Settings, directory: Path | None, dwi: Path | None, adc: Path | None, b_value_s_per_mm2: float
-) -> Prepared:
-    """Either the folder's study or the two NIfTI files, ready for the encoder; StudyNotUsable with the reason."""
-    if directory is not None and dwi is None and adc is None:
-        from pirtad.inference.prepare import prepare
-        from pirtad.worker.selection import selection_rules
-
-        return prepare(study_files(directory), selection_rules(settings))
-    if directory is not None or dwi is None or adc is None:
-        raise typer.BadParameter("give either DIR, or --dwi and --adc")
-    from pirtad.daemon.cli.nifti import prepare_nifti
-
-    return prepare_nifti(dwi, adc, b_value_s_per_mm2)
 
 
 def _refuse(error: Any, as_json: bool, code: Exit) -> NoReturn:  # noqa: ANN401 - an InferenceError, imported late

@@ -10,8 +10,10 @@ from pirtad.inference.preprocess.resample import resample
 from pirtad.inference.volume import Volume
 
 LEAST_PROBABILITY = 0.5
-# Below it a spot is a handful of the network's voxels (0.016 ml each); the and the simulator's limit too.
+# Below it a spot is a handful of the network's voxels (0.016 ml each).
 SMALLEST_FOCUS_ML = 0.1
+# The smaller side's share from which an infarct is called bilateral; chosen.
+LEAST_OF_OTHER_SIDE = 0.1
 
 
 def suspected_lesion(

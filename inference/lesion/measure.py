@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pirtad.inference.findings import Territory
 from pirtad.inference.lesion.atlas import REGIONS, TERRITORY_OF_REGION, load_regions
 from pirtad.inference.lesion.diffusivity import AdcMap, adc_map
-from pirtad.inference.lesion.foci import foci_of, suspected_lesion, voxel_ml
+from pirtad.inference.lesion.foci import LEAST_OF_OTHER_SIDE, foci_of, suspected_lesion, voxel_ml
 from pirtad.inference.lesion.lookup import nearest, transformed
 from pirtad.inference.lesion.measurement import LesionMeasurement, RegionShare, no_lesion
 from pirtad.inference.lesion.mirror import is_left, mirror_by_symmetry, mirror_by_template
@@ -22,9 +22,6 @@ from pirtad.inference.lesion.registration import Registration, register
 from pirtad.inference.preprocess.network_input import NetworkInput
 from pirtad.inference.preprocess.resample import resample_mask
 from pirtad.inference.volume import DiffusionPair
-
-# The smaller side's share from which an infarct is called bilateral: the simulator's truth has the same.
-LEAST_OF_OTHER_SIDE = 0.1
 
 
 def measure_lesion(

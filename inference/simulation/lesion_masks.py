@@ -17,11 +17,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
 import torch
-from numpy.typing import NDArray
 
 from pirtad.inference.findings import InfarctType, Territory
+from pirtad.inference.lesion.foci import foci_of
 from pirtad.inference.simulation.atlas import LABEL_OF, RAS_TO_LPS, SPACING_MM, Atlas
 from pirtad.inference.simulation.draw import blurred
 from pirtad.inference.simulation.lesions import Lesion
@@ -37,7 +36,6 @@ _ML_PER_VOXEL = SPACING_MM**3 / 1000
 # This patient's images are a real test case, so the lesion serves nothing else.
 _NEVER_SIMULATED = frozenset({"sub-3"})
 _TEST_SHARE = 5
-_SMALLEST_FOCUS_ML = 0.1
 # Rules of infarct_type_of; diameters of lacunes: Wardlaw et al., Lancet Neurology 12, 2013 (15 mm, in acute images 20).
 LARGEST_LACUNE_ML = 2.0
 SMALLEST_LARGE_ML = 35.0
@@ -125,7 +123,7 @@ def infarct_type_of(atlas: Atlas, weight: torch.Tensor, territory: Territory) ->
     main focus that reaches the cortex a wedge; a single small one away from the cortex a lacune; the rest small
     diffusion restrictions.
     """
-    sizes = foci_ml((weight > 0.5).numpy(), _ML_PER_VOXEL)
+    sizes = [len(focus) * _ML_PER_VOXEL for focus in foci_of((weight > 0.5).numpy(), atlas.affine)]
     volume_ml = float(weight.sum()) * _ML_PER_VOXEL
     single = len(sizes) <= 1
     if territory is Territory.DEEP_GRAY_MATTER:
@@ -140,13 +138,6 @@ def infarct_type_of(atlas: Atlas, weight: torch.Tensor, territory: Territory) ->
     if volume_ml <= LARGEST_LACUNE_ML and single and cortical < 0.1:
         return InfarctType.SMALL_LACUNE
     return InfarctType.SMALL_DIFFUSION_RESTRICTION
-
-
-def foci_ml(mask: NDArray[np.bool_], ml_per_voxel: float) -> list[float]:
-    """Volumes of the foci (voxels that touch by a corner belong together), the largest first, from 0.1 ml."""
-    labels = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True)
-    sizes = np.bincount(sitk.GetArrayViewFromImage(labels).ravel())[1:] * ml_per_voxel
-    return sorted((float(size) for size in sizes if size >= _SMALLEST_FOCUS_ML), reverse=True)
 
 
 def _read(zip_path: Path, member: str, atlas: Atlas) -> torch.Tensor:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pirtad.inference.dicom.volumes.adc_unit import tissue_values, unit_of
 from pirtad.inference.findings import Finding, SignalClass, Territory
+from pirtad.inference.lesion.foci import LEAST_OF_OTHER_SIDE, foci_of
 from pirtad.inference.simulation.acquisition import acquire, draw_scan, interpolate_in_plane, sample
 from pirtad.inference.simulation.atlas import LABEL_OF, SPACING_MM, Atlas, load_atlas
 from pirtad.inference.simulation.confounders import add_confounders
 from pirtad.inference.simulation.draw import Draw
-from pirtad.inference.simulation.lesion_masks import foci_ml
 from pirtad.inference.simulation.lesions import Lesion, draw_lesion, share_in
 from pirtad.inference.simulation.normal_variation import vary_normal_tissue
 from pirtad.inference.simulation.scanners import TRAINING, Scanners, scanners
@@ -38,7 +38,6 @@ _CONTRAST = {SignalClass.MILD: (1.25, STRONG_FROM), SignalClass.STRONG: (STRONG_
 _NORMAL_ADC = 0.8e-3
 _ATTEMPTS = 20
 _ATTEMPTS_WITH_GIVEN = 4
-_LEAST_OF_OTHER_SIDE = 0.1
 
 
 class InvisibleLesion(RuntimeError):
@@ -182,10 +181,10 @@ def _scan(atlas: Atlas, territory: Territory, lesion: Lesion | None, ranges: Sca
             territory=territory,
             finding=finding,
             side=None if lesion is None else ("left" if on_left > 0.5 else "right"),
-            bilateral=lesion is not None and min(on_left, 1 - on_left) >= _LEAST_OF_OTHER_SIDE,
+            bilateral=lesion is not None and min(on_left, 1 - on_left) >= LEAST_OF_OTHER_SIDE,
             volume_ml=volume_ml,
             shares=_shares(lesion_mask, labels_seen.numpy()),
-            foci=len(foci_ml(lesion_mask, float(abs(np.linalg.det(affine[:3, :3])) / 1000))),
+            foci=len(foci_of(lesion_mask, affine)),
             mean_adc_mm2_per_s=float(adc.numpy()[lesion_mask].mean()) if lesion_mask.any() else None,
             lesion_mask=lesion_mask,
             territories=labels_seen.numpy(),

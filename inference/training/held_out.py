@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pirtad.inference.evaluation.intervals import Bootstrap, Interval
 from pirtad.inference.findings import Territory
 from pirtad.inference.models.encoder import Encoder
 from pirtad.inference.report.report import SimilarCase
@@ -18,16 +19,6 @@ from pirtad.inference.training.cases import CaseRecipe, SimulatedCase, load_case
 from pirtad.inference.training.metrics import score_retrieval
 
 _NEIGHBOURS = 5
-_RESAMPLINGS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A share in [0, 1] of n cases, and its 95 % interval by bootstrap over the cases."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +27,9 @@ class HeldOutScore:
     map_at_5: PIRTA section 2.3.3, AP@n normalised by the relevant cases among the n retrieved."""
 
     cases: int
-    head_accuracy: Share
+    head_accuracy: Interval
     head_by_class: dict[str, float]
-    map_at_1: Share
+    map_at_1: Interval
     map_at_5: float
 
 
@@ -75,17 +66,24 @@ def score(encoder: Encoder, paths: Sequence[Path]) -> HeldOutScore:
         chosen.append(tuple(Territory)[int(odds.argmax())])
     retrieved = _neighbours(np.stack(vectors), recipes, truths)
     retrieval = score_retrieval(truths, retrieved)
-    right = np.array([guess is truth for guess, truth in zip(chosen, truths, strict=True)])
-    hits = np.array([near[0].territory is truth for near, truth in zip(retrieved, truths, strict=True)])
+    right = np.array([guess is truth for guess, truth in zip(chosen, truths, strict=True)], dtype=np.float64)
+    hits = np.array(
+        [near[0].territory is truth for near, truth in zip(retrieved, truths, strict=True)], dtype=np.float64
+    )
+    # Cases of one lesion are not independent: they are drawn together.
+    bootstrap = Bootstrap([recipe.subject or recipe.name for recipe in recipes], seed=0)
+    head_accuracy, map_at_1 = bootstrap.mean(right), bootstrap.mean(hits)
+    assert head_accuracy is not None
+    assert map_at_1 is not None  # there are cases
     return HeldOutScore(
         cases=len(paths),
-        head_accuracy=_share(right),
+        head_accuracy=head_accuracy,
         head_by_class={
             str(territory): float(right[members].mean())
             for territory in Territory
             if (members := [row for row, truth in enumerate(truths) if truth is territory])
         },
-        map_at_1=_share(hits),
+        map_at_1=map_at_1,
         map_at_5=retrieval.map_at_5,
     )
 
@@ -106,10 +104,3 @@ def _neighbours(
             raise ValueError("every held-out case shows the same lesion: nothing to retrieve")
         found.append([SimilarCase(recipes[column].name, float(row[column]), truths[column], "") for column in best])
     return found
-
-
-def _share(hits: NDArray[np.bool_]) -> Share:
-    rng = np.random.default_rng(0)
-    means = hits[rng.integers(len(hits), size=(_RESAMPLINGS, len(hits)))].mean(axis=1)
-    low, high = (float(edge) for edge in np.quantile(means, (0.025, 0.975)))
-    return Share(float(hits.mean()), low, high)

@@ -8,9 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.untrained import write_untrained
 from typer.testing import CliRunner
 
 from pirtad.daemon.cli.main import app
+from pirtad.inference.evaluation import representation
+from pirtad.inference.evaluation.queries import Split, query_recipes
+from pirtad.inference.findings import Finding, Territory
+from pirtad.inference.models.encoder import Encoder
+from pirtad.inference.models.vit import ViTConfig
+from pirtad.inference.retrieval.case import Case
+from pirtad.inference.retrieval.case_base import CaseBase
+from pirtad.inference.simulation.study import SIMULATION_VERSION
+from pirtad.inference.training.cases import ensure_cases, load_case
 
 OPTIONS = ["--n", "4", "--seed", "0"]
 
@@ -19,30 +29,11 @@ OPTIONS = ["--n", "4", "--seed", "0"]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """weights (with a decoder), weights/case_base and cache. The case base holds the four queries themselves under
     their true provenance, and one case of a clinic that is like none of them."""
-    import torch  # noqa: PLC0415
-    from safetensors.torch import save_file  # noqa: PLC0415
-
-    from pirtad.inference.evaluation.queries import Split, query_recipes  # noqa: PLC0415
-    from pirtad.inference.findings import Finding, Territory  # noqa: PLC0415
-    from pirtad.inference.models.digest import sha256_of  # noqa: PLC0415
-    from pirtad.inference.models.encoder import Encoder  # noqa: PLC0415
-    from pirtad.inference.models.manifest import WEIGHTS_FILE, EncoderManifest  # noqa: PLC0415
-    from pirtad.inference.models.vit import ViT, ViTConfig  # noqa: PLC0415
-    from pirtad.inference.preprocess.network_input import PREPROCESSING_VERSION  # noqa: PLC0415
-    from pirtad.inference.retrieval.case import Case  # noqa: PLC0415
-    from pirtad.inference.retrieval.case_base import CaseBase  # noqa: PLC0415
-    from pirtad.inference.simulation.study import SIMULATION_VERSION  # noqa: PLC0415
-    from pirtad.inference.training.cases import ensure_cases, load_case  # noqa: PLC0415
-
     root = tmp_path_factory.mktemp("evaluate")
     weights = root / "weights"
     weights.mkdir()
-    torch.manual_seed(0)
     config = ViTConfig(width=24, depth=1, heads=2, mlp_width=48, pooling_heads=2, map_width=8)
-    save_file(ViT(config).state_dict(), weights / WEIGHTS_FILE)
-    digest = sha256_of(weights / WEIGHTS_FILE)
-    manifest = EncoderManifest("untrained", digest, PREPROCESSING_VERSION, config, "none", "2026-01-01")
-    manifest.write(weights)
+    manifest = write_untrained(weights, config)
 
     paths = ensure_cases(root / "cache", query_recipes(4, 0.25, 0, Split.INTERNAL), 1)
     encoder = Encoder.load(weights)
@@ -115,8 +106,6 @@ def test_the_figure_shows_queries_and_leaves_blank_what_can_not_be_made_again(pl
 
 
 def test_without_the_packages_the_command_says_what_to_install(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pirtad.inference.evaluation import representation  # noqa: PLC0415
-
     monkeypatch.setattr(representation, "missing_packages", lambda: ["umap-learn"])
     code, _, stderr = evaluate(place, "representation")
     assert code == 4

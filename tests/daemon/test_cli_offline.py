@@ -3,16 +3,25 @@ language model."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import zipfile
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 from support.brain_files import affine_lps, head, pirtad, write_dicom
+from support.untrained import untrained_models
 
 from pirtad.daemon.cli.nifti import read_pair
 from pirtad.inference.errors import LanguageModelUnavailable, StudyNotUsable
+from pirtad.inference.findings import Finding, Territory
+from pirtad.inference.preprocess.grid import SHAPE as GRID
+from pirtad.inference.report.fake_model import FakeLanguageModel
+from pirtad.inference.training import seeds
+from pirtad.inference.training.cases import SimulatedCase, balanced_recipes, case_path, save_case
+from pirtad.worker import engine
 
 
 @pytest.fixture(scope="module")
@@ -39,29 +48,7 @@ def nifti(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder that was never trained, with a case base of eight random vectors in its folder `case_base`."""
-    import torch  # noqa: PLC0415
-    from safetensors.torch import save_file  # noqa: PLC0415
-
-    from pirtad.inference.findings import Finding, Territory  # noqa: PLC0415
-    from pirtad.inference.models.digest import sha256_of  # noqa: PLC0415
-    from pirtad.inference.models.manifest import WEIGHTS_FILE, EncoderManifest  # noqa: PLC0415
-    from pirtad.inference.models.vit import ViT, ViTConfig  # noqa: PLC0415
-    from pirtad.inference.preprocess.network_input import PREPROCESSING_VERSION  # noqa: PLC0415
-    from pirtad.inference.retrieval.case import Case  # noqa: PLC0415
-    from pirtad.inference.retrieval.case_base import CaseBase  # noqa: PLC0415
-
-    directory = tmp_path_factory.mktemp("models")
-    torch.manual_seed(0)
-    config = ViTConfig()
-    save_file({k: v.contiguous() for k, v in ViT(config).state_dict().items()}, directory / WEIGHTS_FILE)
-    digest = sha256_of(directory / WEIGHTS_FILE)
-    manifest = EncoderManifest("untrained", digest, PREPROCESSING_VERSION, config, "test", "2026-01-01")
-    manifest.write(directory)
-    vectors = np.random.default_rng(2).normal(size=(8, config.width))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    cases = [Case(f"test-{n}", Finding(Territory.NORMAL), "A report.", "random") for n in range(8)]
-    CaseBase.build(cases, vectors.astype(np.float32), manifest).save(directory / "case_base")
-    return directory
+    return untrained_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(autouse=True)
@@ -80,9 +67,6 @@ def with_models(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def scripted(with_models: None, monkeypatch: pytest.MonkeyPatch):
     """The language model's answers can be given; without any it answers what its schema allows first."""
-    from pirtad.inference.report.fake_model import FakeLanguageModel  # noqa: PLC0415
-    from pirtad.worker import engine  # noqa: PLC0415
-
     model = FakeLanguageModel()
     monkeypatch.setattr(engine, "language_model", lambda _settings: model)
     return model
@@ -239,9 +223,6 @@ def test_a_public_set_and_a_csv_of_one_s_own_become_one_case_base(
 
 
 def test_a_diffusion_archive_is_encoded_like_any_case(with_models: None, tmp_path: Path) -> None:
-    import gzip  # noqa: PLC0415
-    import zipfile  # noqa: PLC0415
-
     # Given the plain brain as a UK Biobank zip: an unweighted volume and three directions
     dwi, adc = head()
     unweighted = dwi * np.exp(1000 * adc)
@@ -291,16 +272,6 @@ def test_the_shipped_case_base_is_not_added_to(tmp_path: Path) -> None:
 
 
 def test_a_case_base_of_simulated_cases(with_models: None, tmp_path: Path) -> None:
-    from pirtad.inference.findings import Finding, Territory  # noqa: PLC0415
-    from pirtad.inference.preprocess.grid import SHAPE as GRID  # noqa: PLC0415
-    from pirtad.inference.training import seeds  # noqa: PLC0415
-    from pirtad.inference.training.cases import (  # noqa: PLC0415
-        SimulatedCase,
-        balanced_recipes,
-        case_path,
-        save_case,
-    )
-
     # Given a cache that holds the first four cases already: simulating takes long
     rng = np.random.default_rng(3)
     nothing = np.zeros(GRID, dtype=np.uint8)

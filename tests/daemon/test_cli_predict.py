@@ -11,46 +11,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support.brain_files import affine_lps, head, pirtad, write_dicom
+from support.untrained import untrained_models
 
 from pirtad.daemon.cli.nifti import write_mask
+from pirtad.inference.models.encoder import Encoder
+from pirtad.inference.report.fake_model import FakeLanguageModel
+from pirtad.worker import engine
 
 KEYS = ["territory", "probabilities", "similar", "out_of_distribution", "lesion", "agreement", "report", "text"]
 
 
-def untrained(directory: Path, map_width: int) -> Path:
-    """An encoder that was never trained, with a case base of eight random vectors in its folder `case_base`."""
-    import torch  # noqa: PLC0415
-    from safetensors.torch import save_file  # noqa: PLC0415
-
-    from pirtad.inference.findings import Finding, Territory  # noqa: PLC0415
-    from pirtad.inference.models.digest import sha256_of  # noqa: PLC0415
-    from pirtad.inference.models.manifest import WEIGHTS_FILE, EncoderManifest  # noqa: PLC0415
-    from pirtad.inference.models.vit import ViT, ViTConfig  # noqa: PLC0415
-    from pirtad.inference.preprocess.network_input import PREPROCESSING_VERSION  # noqa: PLC0415
-    from pirtad.inference.retrieval.case import Case  # noqa: PLC0415
-    from pirtad.inference.retrieval.case_base import CaseBase  # noqa: PLC0415
-
-    torch.manual_seed(0)
-    config = ViTConfig(map_width=map_width)
-    save_file({k: v.contiguous() for k, v in ViT(config).state_dict().items()}, directory / WEIGHTS_FILE)
-    digest = sha256_of(directory / WEIGHTS_FILE)
-    manifest = EncoderManifest("untrained", digest, PREPROCESSING_VERSION, config, "test", "2026-01-01")
-    manifest.write(directory)
-    vectors = np.random.default_rng(2).normal(size=(8, config.width))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    cases = [Case(f"test-{n}", Finding(Territory.NORMAL), "A report.", "random") for n in range(8)]
-    CaseBase.build(cases, vectors.astype(np.float32), manifest).save(directory / "case_base")
-    return directory
-
-
 @pytest.fixture(scope="module")
 def with_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("with_decoder"), 32)
+    return untrained_models(tmp_path_factory.mktemp("with_decoder"), 32)
 
 
 @pytest.fixture(scope="module")
 def without_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("without_decoder"), 0)
+    return untrained_models(tmp_path_factory.mktemp("without_decoder"), 0)
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +57,6 @@ def infarct() -> NDArray[np.bool_]:
 
 @pytest.fixture(autouse=True)
 def _scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pirtad.inference.report.fake_model import FakeLanguageModel  # noqa: PLC0415
-    from pirtad.worker import engine  # noqa: PLC0415
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PIRTAD_CONFIG", raising=False)
     monkeypatch.setattr(engine, "language_model", lambda _settings: FakeLanguageModel())
@@ -99,7 +74,6 @@ def use(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def sees_the_infarct(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network's map is what a perfect one would give: bright on its DWI channel and low on its ADC channel."""
-    from pirtad.inference.models.encoder import Encoder  # noqa: PLC0415
 
     def lesion_probability(_self: Encoder, x: NDArray[np.float32]) -> NDArray[np.float32]:
         return ((x[0] > 1.5) & (x[1] < 0.6)).astype(np.float32)
@@ -152,8 +126,6 @@ def test_the_text_ends_with_what_was_measured(use, with_decoder: Path, files: Pa
 
 
 def test_dicom_without_an_infarct_has_a_mask_of_zeros(use, with_decoder: Path, files: Path, monkeypatch) -> None:
-    from pirtad.inference.models.encoder import Encoder  # noqa: PLC0415
-
     monkeypatch.setattr(Encoder, "lesion_probability", lambda _self, x: np.zeros(x.shape[1:], dtype=np.float32))
     use(with_decoder)
 

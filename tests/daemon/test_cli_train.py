@@ -8,14 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from pirtad.daemon.cli.main import app
+from pirtad.inference.models.manifest import EncoderManifest
+from pirtad.inference.training import ablations, pretrain, train
+from pirtad.inference.training.configuration import RunConfig, TrainingConfig
 
 
 @pytest.fixture
 def handed_on(monkeypatch: pytest.MonkeyPatch) -> list:
-    from pirtad.inference.models.manifest import EncoderManifest  # noqa: PLC0415
-    from pirtad.inference.training import pretrain, train  # noqa: PLC0415
-    from pirtad.inference.training.configuration import RunConfig  # noqa: PLC0415
-
     configs = []
 
     def take(config: RunConfig) -> EncoderManifest:
@@ -30,8 +29,6 @@ def handed_on(monkeypatch: pytest.MonkeyPatch) -> list:
 
 
 def test_what_is_given_is_handed_on_and_the_rest_stays_as_training_has_it(handed_on: list) -> None:
-    from pirtad.inference.training.configuration import TrainingConfig  # noqa: PLC0415
-
     assert CliRunner().invoke(app, ["train", "encoder", "run", "out"]).exit_code == 0
     options = ["--steps", "7", "--cases", "12", "--seed", "0", "--name", "mine", "--no-bfloat16", "--cache", "c"]
     options += ["--objective", "paper", "--contrastive-weight", "0.25", "--device", "cpu", "--compile"]
@@ -89,8 +86,6 @@ def test_a_run_that_is_not_possible_ends_with_4(handed_on: list, arguments: list
 
 
 def test_a_comparison_with_a_failed_row_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pirtad.inference.training import ablations  # noqa: PLC0415
-
     configs = []
 
     def compare(config: ablations.AblationConfig) -> list[ablations.Row]:

@@ -14,8 +14,9 @@ import torch
 from support.shared import shared_data
 
 from pirtad.inference.findings import InfarctType, Territory
+from pirtad.inference.lesion.foci import foci_of
 from pirtad.inference.simulation.atlas import load_atlas
-from pirtad.inference.simulation.lesion_masks import LesionMasks, foci_ml, infarct_type_of, is_for_testing
+from pirtad.inference.simulation.lesion_masks import LesionMasks, infarct_type_of, is_for_testing
 from pirtad.inference.simulation.scanners import Scanners, scanners
 from pirtad.inference.simulation.study import InvisibleLesion, simulate
 from pirtad.inference.training.cases import CaseRecipe, balanced_recipes, load_case, make_case, save_case
@@ -164,8 +165,9 @@ def test_foci_are_counted_from_a_tenth_of_a_millilitre() -> None:
     mask = np.zeros((20, 20, 20), dtype=np.bool_)
     mask[2:6, 2:6, 2:6] = True
     mask[12, 12, 12] = True
-    assert foci_ml(mask, 0.01) == pytest.approx([0.64])
-    assert foci_ml(mask, 0.1) == pytest.approx([6.4, 0.1])
+    ten_microlitres, hundred = (np.diag([*[1000 ** (1 / 3) * one ** (1 / 3)] * 3, 1.0]) for one in (0.01, 0.1001))
+    assert [len(focus) for focus in foci_of(mask, ten_microlitres)] == [64]
+    assert [len(focus) for focus in foci_of(mask, hundred)] == [64, 1]
 
 
 def test_shifted_scanners_share_no_value_with_those_of_training() -> None:

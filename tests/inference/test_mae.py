@@ -15,7 +15,7 @@ from pirtad.inference.errors import ModelMismatch
 from pirtad.inference.findings import Finding, InfarctType, SignalClass, Territory
 from pirtad.inference.models.encoder import Encoder
 from pirtad.inference.models.vit import ViT, ViTConfig
-from pirtad.inference.training import seeds
+from pirtad.inference.training import held_out, seeds
 from pirtad.inference.training.ablations import AblationConfig, run_ablations
 from pirtad.inference.training.cases import SimulatedCase, balanced_recipes, case_path, save_case
 from pirtad.inference.training.configuration import MaeConfig, TrainingConfig, configure, named_settings
@@ -321,8 +321,6 @@ def test_a_query_never_meets_itself_or_its_own_lesion(tmp_path: Path, cache: Pat
     assert scored.head_by_class == {"normal": 1.0, "anterior": 0.0, "deep_gray_matter": 0.0, "posterior": 0.0}
     assert scored.map_at_1.value == pytest.approx(2 / 12)
     # When all cases show one subject's lesion, there is nothing left to retrieve.
-    from pirtad.inference.training import held_out  # noqa: PLC0415
-
     loaded = held_out.load_case
 
     def one_subject(path: Path) -> SimulatedCase:
