@@ -39,7 +39,10 @@ class ViTConfig:
     patch_shape: tuple[int, int, int] = (8, 8, 6)
     """Voxels a patch: 16 x 16 x 24 mm. Divides image_shape."""
     cell_width: int = 32
-    """Numbers that stand for a cell, 2 x 2 x 2 voxels of a patch; patch_shape is even."""
+    """Numbers that stand for a cell, 2 x 2 x 2 voxels of a patch; patch_shape is even. 0 embeds a patch's voxels at
+    once, by one linear map (Dosovitskiy et al.)."""
+    computed_dwi: bool = True
+    """Whether a third channel is computed from the two."""
     width: int = 192
     """Length of a token and of the embedding; divisible by 6."""
     depth: int = 4
@@ -49,9 +52,13 @@ class ViTConfig:
     mlp_width: int = 768
     """Hidden width of the feed-forward part of a block."""
     pooling_heads: int = 6
-    """Heads of the attention that pools tokens into the embedding; divides width."""
+    """Heads of the attention that pools tokens into the embedding; divides width. 0 takes the tokens' mean."""
     map_width: int = 0
-    """Hidden width of the decoder of the lesion map; 0 for weights that have none."""
+    """Hidden width of the decoder of the lesion map, which needs cells; 0 for weights that have none."""
+
+    def __post_init__(self) -> None:
+        if self.map_width and not self.cell_width:
+            raise ValueError("a lesion map is told to cells; without cells there is none")
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -92,11 +99,15 @@ class ViT(nn.Module):
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = config
-        voxels = (config.channels + 1) * 8
-        self.cell = nn.Sequential(
-            nn.Linear(voxels, 2 * config.cell_width), nn.GELU(), nn.Linear(2 * config.cell_width, config.cell_width)
-        )
-        self.patch = nn.Sequential(nn.GELU(), nn.Linear(config.cells * config.cell_width, config.width))
+        voxels = (config.channels + config.computed_dwi) * 8
+        if config.cell_width:
+            self.cell = nn.Sequential(
+                nn.Linear(voxels, 2 * config.cell_width), nn.GELU(), nn.Linear(2 * config.cell_width, config.cell_width)
+            )
+            self.patch = nn.Sequential(nn.GELU(), nn.Linear(config.cells * config.cell_width, config.width))
+        else:
+            self.cell = nn.Sequential()
+            self.patch = nn.Sequential(nn.Linear(config.cells * voxels, config.width))
         self.register_buffer("positions", sine_positions(config.grid, config.width), persistent=False)  # (P, width)
         self.blocks = nn.ModuleList(
             TransformerBlock(
@@ -110,11 +121,12 @@ class ViT(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.infarct = nn.Linear(config.width, CLASSES)
-        # Half of the heads begin by looking where the infarct is, the others anywhere.
-        attentive = torch.arange(config.pooling_heads) < config.pooling_heads / 2
-        self.pooling_attention = nn.Parameter(attentive.float())
-        self.pooling_score = nn.Linear(config.width, config.pooling_heads)
-        self.pooling_value = nn.Linear(config.width, config.width)
+        if config.pooling_heads:
+            # Half of the heads begin by looking where the infarct is, the others anywhere.
+            attentive = torch.arange(config.pooling_heads) < config.pooling_heads / 2
+            self.pooling_attention = nn.Parameter(attentive.float())
+            self.pooling_score = nn.Linear(config.width, config.pooling_heads)
+            self.pooling_value = nn.Linear(config.width, config.width)
         self.embedding_norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, CLASSES)
         if config.map_width:
@@ -141,8 +153,10 @@ class ViT(nn.Module):
         return _take(x, kept, self.config), kept, real
 
     def embed(self, patches: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cells (B, T, cells, cell_width) and tokens (B, T, width) of patches (B, T, 2, 8, 8, 6) at kept (B, T)."""
-        cells = self.cell(_cells(_centred_channels(patches)))
+        """Cells (B, T, cells, cell_width or voxels) and tokens (B, T, width) of patches (B, T, 2, 8, 8, 6) at kept
+        (B, T)."""
+        channels = _centred_channels(patches)
+        cells = self.cell(_cells(channels if self.config.computed_dwi else channels[:, :, :2]))
         return cells, self.patch(cells.flatten(2)) + self.get_buffer("positions")[kept]
 
     def attend(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -184,6 +198,9 @@ class ViT(nn.Module):
     def _pool(self, tokens: torch.Tensor, patch_logits: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Weighted mean of the tokens, each head with weights of its own: a small infarct is not diluted."""
         heads = self.config.pooling_heads
+        if not heads:
+            mean = (tokens * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+            return cast("torch.Tensor", self.embedding_norm(mean.float()))
         evidence = patch_logits[..., 1:].logsumexp(-1) - patch_logits[..., 0]  # (B, T), log odds of an infarct
         scores = self.pooling_score(tokens).float() + self.pooling_attention * evidence[..., None]  # (B, T, heads)
         weights = scores.masked_fill(~real[..., None], -torch.inf).softmax(1)

@@ -1,14 +1,16 @@
-"""The paper's three columns (tables 4 and 6: no pretraining, small set, large set) and our objective, at one budget.
+"""The paper's three columns (tables 4 and 6: no pretraining, small set, large set) and each departure from its recipe
+added to the ones before, at one budget.
 
-Each row is a published configuration (configs/) with the budget's steps and cases, trained into a directory of its own,
-so that a stopped comparison goes on where it was; all rows are scored on the same held-out cases.
+Each row is a published configuration (configs/), or one with a few settings changed, with the budget's steps and cases,
+trained into a directory of its own, so that a stopped comparison goes on where it was; all rows are scored on the same
+held-out cases.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +77,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
+    """changes: settings other than the recipe's, those of the network under "vit". directory: "" for the recipe's name."""
+
     label: str
     recipe: str
     pretraining_recipe: str = ""
     pretraining_cases: int = 0
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    directory: str = ""
 
 
 def run_ablations(config: AblationConfig) -> list[Row]:
@@ -106,45 +112,64 @@ def run_ablations(config: AblationConfig) -> list[Row]:
 
 
 def _plans(config: AblationConfig) -> tuple[_Plan, ...]:
+    ours = {"vit": named_settings("small")["vit"]}
+    without_map = {"vit": ours["vit"] | {"map_width": 0}}
+    wide = {"augmentation": "full"}
+    none = "paper_small_no_pretraining"
     return (
-        _Plan("paper, no pretraining", "paper_small_no_pretraining"),
+        _Plan("paper, no pretraining", none),
         _Plan("paper, small set", "paper_small_small_set", "paper_small_small_set_mae", config.training_cases),
         _Plan("paper, large set", "paper_small", "paper_small_mae", config.large_set_cases),
-        _Plan("ours: dense, no pretraining", "small"),
-    )
+        _Plan("no pretraining + our network", none, changes=without_map, directory="network"),
+        _Plan("+ wide augmentation", none, changes=without_map | wide, directory="augmentation"),
+        _Plan("+ dense supervision", "small", changes=without_map, directory="dense"),
+        _Plan("+ lesion map (ours)", "small"),
+        _Plan("ours + contrastive loss", "small", changes={"contrastive_weight": 0.1}, directory="contrastive"),
+        _Plan(
+            "ours, after the large set", "small", "paper_small_mae", config.large_set_cases,
+            changes=ours, directory="pretrained",
+        ),
+    )  # fmt: skip
 
 
 def _train(plan: _Plan, config: AblationConfig) -> Path:
     """The directory of the row's finished encoder."""
     start = None
     if plan.pretraining_recipe:
-        given = _given(plan.pretraining_recipe, config, plan.pretraining_cases, config.mae_steps)
+        vit = {"vit": plan.changes["vit"] | {"map_width": 0}} if "vit" in plan.changes else {}
+        given = _given(plan.pretraining_recipe, config, plan.pretraining_cases, config.mae_steps, vit, plan.directory)
         pretraining = configure(MaeConfig, named_settings(plan.pretraining_recipe), given)
         if not _finished(pretraining):
             print(f"{plan.label}: {plan.pretraining_recipe}", flush=True)
             train_mae(pretraining)
         start = pretraining.out
-    given = _given(plan.recipe, config, config.training_cases, config.steps) | {"start": start}
-    training = configure(TrainingConfig, named_settings(plan.recipe), given)
+    given = _given(plan.recipe, config, config.training_cases, config.steps, plan.changes, plan.directory)
+    training = configure(TrainingConfig, named_settings(plan.recipe), given | {"start": start})
     if not _finished(training):
         print(f"{plan.label}: {plan.recipe}", flush=True)
         train_encoder(training)
     return training.out
 
 
-def _given(recipe: str, config: AblationConfig, cases: int, steps: int) -> dict[str, Any]:
-    """What the budget sets in a published configuration."""
+def _given(
+    recipe: str, config: AblationConfig, cases: int, steps: int, changes: Mapping[str, Any], directory: str
+) -> dict[str, Any]:
+    """What the budget, and the row, set in a published configuration."""
     warmup = int(named_settings(recipe)["warmup_steps"])
+    where = f"{directory}-{recipe}" if directory else recipe
     given: dict[str, Any] = {
-        "run": config.run / recipe,
-        "out": config.out / recipe,
+        "run": config.run / where,
+        "out": config.out / where,
         "training_cases": cases,
         "steps": steps,
         "warmup_steps": max(1, min(warmup, steps // 10)),
-        "vit": config.vit,
     }
     shared = ("cache", "lesions", "territories", "validation_cases", "batch_size", "seed", "workers", "threads")
-    return given | {name: getattr(config, name) for name in (*shared, "loaders", "device", "bfloat16", "command")}
+    given |= {name: getattr(config, name) for name in (*shared, "loaders", "device", "bfloat16", "command")}
+    given |= changes
+    if config.vit is not None:
+        given["vit"] = config.vit
+    return given
 
 
 def _finished(config: TrainingConfig | MaeConfig) -> bool:

@@ -32,7 +32,10 @@ def fit(
     metrics of held-out cases at every checkpoint. Raises ValueError when the loss stops being a number.
     """
     optimiser = torch.optim.AdamW(
-        _groups(list(modules.values()), config.weight_decay), lr=config.peak_learning_rate, betas=config.betas
+        _groups(list(modules.values()), config.weight_decay),
+        lr=config.peak_learning_rate,
+        betas=config.betas,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, config))
     state: dict[str, Any] = {**modules, "optimiser": optimiser, "schedule": schedule}

@@ -283,7 +283,12 @@ def test_the_comparison_has_the_papers_columns_and_goes_on_where_it_was(cache: P
         ("paper, no pretraining", 0),
         ("paper, small set", 8),
         ("paper, large set", 16),
-        ("ours: dense, no pretraining", 0),
+        ("no pretraining + our network", 0),
+        ("+ wide augmentation", 0),
+        ("+ dense supervision", 0),
+        ("+ lesion map (ours)", 0),
+        ("ours + contrastive loss", 0),
+        ("ours, after the large set", 16),
     ]
     for row in rows:
         assert row.score is not None, row.failure
@@ -296,7 +301,7 @@ def test_the_comparison_has_the_papers_columns_and_goes_on_where_it_was(cache: P
     assert "Fine-tuning 2 steps, pretraining 2 steps, 4 cases a step" in text
     # Started again it trains nothing, and says the same.
     before = {path: path.stat().st_mtime_ns for path in config.out.rglob("weights.safetensors")}
-    assert len(before) == 6
+    assert len(before) == 12
     assert run_ablations(config) == rows
     assert {path: path.stat().st_mtime_ns for path in before} == before
 

@@ -43,6 +43,27 @@ def test_the_head_reads_the_embedding_and_nothing_else(model: ViT) -> None:
         torch.testing.assert_close(encoded.logits, model.head(encoded.embedding))
 
 
+def test_the_papers_plain_form_has_neither_cells_nor_attentive_pooling() -> None:
+    # Given one linear map a patch, two channels and the mean of the tokens
+    torch.manual_seed(0)
+    config = dataclasses.replace(SMALL, cell_width=0, pooling_heads=0, computed_dwi=False)
+    plain = ViT(config).eval()
+    x = volume((10, 10, 10))
+    with torch.inference_mode():
+        encoded = plain(torch.cat([x, volume((10, 10, 10), (60, 60, 20))]))
+        alone = plain(x)
+    first = plain.patch[0]
+    assert isinstance(first, torch.nn.Linear)
+    assert first.in_features == 2 * 8 * 8 * 6
+    assert not any(name.startswith(("pooling", "cell")) for name in plain.state_dict())
+    # Then what fills a row up in a batch has no part in the mean
+    torch.testing.assert_close(encoded.embedding[:1], alone.embedding)
+    mean = alone.tokens.mean(1)
+    torch.testing.assert_close(alone.embedding, plain.embedding_norm(mean))
+    with pytest.raises(ValueError, match="without cells"):
+        dataclasses.replace(config, map_width=8)
+
+
 def test_patches_without_brain_are_left_out(model: ViT) -> None:
     with torch.inference_mode():
         encoded = model(volume((0, 0, 0)))
