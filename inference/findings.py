@@ -57,8 +57,8 @@ class Finding:
     infarct_type: InfarctType | None = None
 
     def __post_init__(self) -> None:
-        described = self.signal_class is not None and self.infarct_type is not None
-        if described == (self.territory is Territory.NORMAL):
+        described = {self.signal_class is not None, self.infarct_type is not None}
+        if described != {self.territory is not Territory.NORMAL}:
             raise ValueError(f"a {self.territory} finding with class {self.signal_class} and type {self.infarct_type}")
 
     def sentence(self) -> str:

@@ -17,12 +17,11 @@ from pirtad.daemon.cli.offline import study_files
 from pirtad.inference.datasets.diffusion_archive import read_archive
 from pirtad.inference.datasets.isles import isles2022
 from pirtad.inference.datasets.record import DatasetError, DicomStudy, DiffusionArchive, Found, Images, NiftiPair
-from pirtad.inference.datasets.reports_csv import matched, own_images, read_rows
+from pirtad.inference.datasets.reports_csv import Reports, matched, own_images, read_reports, read_rows
+from pirtad.inference.datasets.reports_csv import Row as ReportRow
 from pirtad.inference.datasets.soop import soop
 from pirtad.inference.datasets.ukb import ukb
 from pirtad.inference.dicom.choosing.rules import SelectionRules
-from pirtad.inference.dicom.identity import patient_identity
-from pirtad.inference.dicom.reading.part10 import read_header
 from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepare import prepare
 from pirtad.inference.preprocess.preprocess import preprocess
@@ -31,6 +30,7 @@ from pirtad.inference.retrieval.patients import Pseudonyms
 
 if TYPE_CHECKING:
     from pirtad.inference.models.encoder import Encoder  # torch: only what calls us needs it
+    from pirtad.inference.report.language_model import LanguageModel
 
 _DEFAULT_B_S_PER_MM2 = 1000.0
 
@@ -52,12 +52,19 @@ class Row:
     hospital_number: str | None = field(default=None, repr=False)
 
 
-def read_table(table: Path) -> list[Row]:
+def read_table(table: Path, review: Path | None = None, model: LanguageModel | None = None) -> list[Row]:
     """The cases of a JSON Lines or CSV table (datasets.reports_csv).
 
-    TableError, with the line's number, if one is wrong or stands there twice.
+    review: file for the reports of a CSV table that a person must decide on; their cases are left out until it is
+    filled in, and how many is told on standard error. model: proposes a reading where the rules can't tell.
+    TableError, with the line's number, if one is wrong or stands there twice, and while every report waits.
     """
-    rows = _csv_rows(table) if table.suffix.lower() == ".csv" else _json_rows(table)
+    if table.suffix.lower() == ".csv":
+        rows = _csv_rows(table, review, model)
+    elif review is None:
+        rows = _json_rows(table)
+    else:
+        raise TableError(f"{table.name}: only the reports of a CSV table are reviewed")
     seen: dict[str, str] = {}
     for row in rows:
         if row.case.case_id in seen:
@@ -68,14 +75,23 @@ def read_table(table: Path) -> list[Row]:
     return rows
 
 
-def read_layout(layout: str, root: Path, reports: Path, pseudonyms: Pseudonyms) -> list[Row]:
+def read_layout(
+    layout: str,
+    root: Path,
+    reports: Path,
+    pseudonyms: Pseudonyms,
+    review: Path | None = None,
+    model: LanguageModel | None = None,
+) -> list[Row]:
     """The cases of a public set below `root`, `layout` being "isles2022", "soop" or "ukb", with findings from a CSV.
 
-    Subjects that lack an image are told on standard error. TableError that lists what does not fit together.
+    review, model: as `read_table` has them. Subjects that lack an image are told on standard error. TableError that
+    lists what does not fit together.
     """
     try:
         found = _found(layout, root, pseudonyms)
-        joined = matched(found, read_rows(reports))
+        rows, not_taken = _listed(reports, review, model)
+        joined = matched(found, rows, not_taken)
     except DatasetError as error:
         raise TableError(str(error)) from error
     for name, lacks in found.incomplete.items():
@@ -106,22 +122,15 @@ def encode(
     return cases, np.stack(vectors)
 
 
-def hospital_number_of(files: Sequence[Path]) -> str | None:
-    """PatientID of a study's files, which `prepare` has held to be one patient's; None if they don't say it."""
-    for path in files:
-        read = read_header(path)
-        if read is not None and (number := patient_identity(read.header).patient_id.strip()):
-            return number
-    return None
-
-
 def _network_input(images: Images, rules: SelectionRules) -> tuple[NDArray[np.float32], str | None]:
     if isinstance(images, NiftiPair):
         return prepare_nifti(images.dwi, images.adc, images.b_value_s_per_mm2).network_input.array, None
     if isinstance(images, DiffusionArchive):
         return preprocess(read_archive(images.path)).array, None
-    files = study_files(images.folder)
-    return prepare(files, rules).network_input.array, hospital_number_of(files)
+    prepared = prepare(study_files(images.folder), rules)
+    if prepared.registry.is_minor:
+        raise StudyNotUsable("not_adult", "the patient is a minor", "The case base is for drafts on adults.")
+    return prepared.network_input.array, prepared.patient_id
 
 
 def _with_patient(row: Row, from_header: str | None, pseudonyms: Pseudonyms) -> Case:
@@ -135,10 +144,31 @@ def _found(layout: str, root: Path, pseudonyms: Pseudonyms) -> Found:
     return {"isles2022": isles2022, "soop": soop}[layout](root)
 
 
-def _csv_rows(table: Path) -> list[Row]:
+def _listed(table: Path, review: Path | None, model: LanguageModel | None) -> tuple[list[ReportRow], frozenset[str]]:
+    """A CSV table's rows to take, and the names, casefolded, of those that a person has not let in."""
+    if review is None:
+        return read_rows(table), frozenset()
+    found = read_reports(table, review, model)
+    _tell_review(found, review)
+    if not found.rows:
+        raise TableError(f"{table.name}: no case can be taken yet; fill in {review.name} and call again")
+    return found.rows, found.not_taken
+
+
+def _tell_review(found: Reports, review: Path) -> None:
+    sorted_out = found.triage
+    reviewed = len(sorted_out.findings) - sorted_out.by_rules
+    typer.echo(
+        f"reports: {sorted_out.by_rules} taken by rules, {reviewed} as reviewed, {len(sorted_out.left_out)} left out "
+        f"by the reviewer, {len(sorted_out.waiting)} wait in {review.name}",
+        err=True,
+    )
+
+
+def _csv_rows(table: Path, review: Path | None, model: LanguageModel | None) -> list[Row]:
     rows, problems = [], []
     try:
-        listed = read_rows(table)
+        listed, _ = _listed(table, review, model)
     except DatasetError as error:
         raise TableError(str(error)) from error
     for row in listed:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pirtad.daemon.cli.common import DEFAULT_CACHE, Exit, printable, settings_of, stop
-from pirtad.daemon.cli.offline import Adc, BValue, Dwi, OptionalFolder, study_from
+from pirtad.daemon.cli.offline import Adc, BValue, Dwi, OptionalFolder, prepared_from
 from pirtad.daemon.cli.studies import AsJson
 
 if TYPE_CHECKING:
@@ -65,6 +65,15 @@ _Reports = Annotated[
         "each case of that set, or nothing is written and what lacks one is listed.",
     ),
 ]
+_Review = Annotated[
+    Path | None,
+    typer.Option(
+        "--review",
+        dir_okay=False,
+        help="CSV for the reports that the rules are not certain of: fill in `accepted` or corrected_*, call again. "
+        "Lets a CSV have `report` alone.",
+    ),
+]
 _Kind = Annotated[
     Kind | None,
     typer.Option("--kind", help="Index.  [default: exact to 50,000 cases, hnsw to 500,000, ivf beyond]"),
@@ -83,6 +92,7 @@ def build(
     layout: _Layout = None,
     root: _Root = None,
     reports: _Reports = None,
+    review: _Review = None,
     simulated: Annotated[int | None, typer.Option(min=4, help="Or so many simulated cases.")] = None,
     training_normals: Annotated[
         int, typer.Option(min=0, help="With --simulated: the normal ones of so many training cases too.")
@@ -109,8 +119,10 @@ def build(
     settings = settings_of(context)
     with _mismatches_told():
         if simulated is None:
-            _build(settings, _source(table, layout, root, reports), directory, kind)
+            _build(settings, _source(table, layout, root, reports, review), directory, kind)
         else:
+            if review is not None:
+                raise typer.BadParameter("--review goes with --table and --layout")
             if kind is not None:
                 raise typer.BadParameter("--kind goes with --table and --layout")
             if (lesions is None) != (territories is None):
@@ -146,6 +158,7 @@ def add(
     layout: _Layout = None,
     root: _Root = None,
     reports: _Reports = None,
+    review: _Review = None,
     new_only: Annotated[
         bool, typer.Option("--new-only", help="Pass over cases that are in the case base already.")
     ] = False,
@@ -171,7 +184,7 @@ def add(
         encoder = _encoder(settings)
         base = CaseBase.load(directory, encoder.manifest)
         pseudonyms = base.pseudonyms or Pseudonyms.fresh()
-        rows = _source(table, layout, root, reports)(pseudonyms)
+        rows = _source(table, layout, root, reports, review)(pseudonyms)
         there = {case.case_id for case in base.cases}
         twice = [row.case.case_id for row in rows if row.case.case_id in there]
         if twice and not new_only:
@@ -206,11 +219,11 @@ def search(
         raise typer.BadParameter("--without-own-patient needs DIR: NIfTI names no patient")
     settings = settings_of(context)
     with _mismatches_told():
-        prepared, _ = study_from(settings, directory, dwi, adc, b_value)
+        prepared = prepared_from(settings, directory, dwi, adc, b_value)
         encoder = _encoder(settings)
         vector = encoder.encode(prepared.network_input.array)
         base = _case_base(settings, encoder)
-        own = _own_patient(base, directory) if without_own_patient and directory is not None else None
+        own = _own_patient(base, prepared.patient_id) if without_own_patient else None
         similar = base.search(vector, k or settings.inference.similar_cases, exclude_patient=own)
     if as_json:
         typer.echo(json.dumps([asdict(case) for case in similar], indent=2))
@@ -251,7 +264,7 @@ def _mismatches_told() -> Iterator[None]:
 
 
 def _source(
-    table: Path | None, layout: Layout | None, root: Path | None, reports: Path | None
+    table: Path | None, layout: Layout | None, root: Path | None, reports: Path | None, review: Path | None = None
 ) -> Callable[[Pseudonyms], list[Row]]:
     """Where the cases come from; read only when called, so that wrong usage is told first."""
     from pirtad.daemon.cli.case_table import read_layout, read_table
@@ -259,10 +272,10 @@ def _source(
     if layout is None and table is not None:
         if root is not None or reports is not None:
             raise typer.BadParameter("--root and --reports go with --layout")
-        return lambda _pseudonyms: read_table(table)
+        return lambda _pseudonyms: read_table(table, review)
     if layout is None or root is None or reports is None:
         raise typer.BadParameter("--layout needs --root and --reports")
-    return lambda pseudonyms: read_layout(layout, root, reports, pseudonyms)
+    return lambda pseudonyms: read_layout(layout, root, reports, pseudonyms, review)
 
 
 def _build(settings: Settings, source: Callable[[Pseudonyms], list[Row]], directory: Path, kind: Kind | None) -> None:
@@ -292,14 +305,10 @@ def _used(pseudonyms: Pseudonyms, cases: Sequence[Case]) -> Pseudonyms | None:
     return pseudonyms if any(case.patient and case.patient.startswith("p-") for case in cases) else None
 
 
-def _own_patient(base: CaseBase, directory: Path) -> str | None:
-    from pirtad.daemon.cli.case_table import hospital_number_of
-    from pirtad.daemon.cli.offline import study_files
-
-    number = hospital_number_of(study_files(directory))
-    if number is None:
+def _own_patient(base: CaseBase, patient_id: str | None) -> str | None:
+    if patient_id is None:
         stop(Exit.FAILED, "the images name no patient, so that the patient's own cases can't be left out")
-    return None if base.pseudonyms is None else base.pseudonyms.of(number)
+    return None if base.pseudonyms is None else base.pseudonyms.of(patient_id)
 
 
 def _tell(saved: CaseBase, directory: Path) -> None:
