@@ -13,7 +13,7 @@ from pirtad.daemon.cli.common import DEFAULT_CACHE, Exit, settings_of, stop
 from pirtad.daemon.cli.studies import AsJson
 
 if TYPE_CHECKING:
-    from pirtad.inference.ood.evaluate import OodScores
+    from pirtad.inference.ood.evaluate import KindScore, OodScores
     from pirtad.inference.ood.fit import KnownStudy
     from pirtad.inference.simulation.lesion_masks import LesionFiles
 
@@ -32,7 +32,8 @@ def ood(
     fit: Annotated[bool, typer.Option("--fit", help="Fit calibration.json beside the case base first.")] = False,
     as_json: AsJson = False,
     cases: Annotated[int, typer.Option(min=8, help="Held-out familiar studies.")] = 80,
-    mimics: Annotated[int, typer.Option(min=1, help="Mimics of each kind.")] = 12,
+    mimics: Annotated[int, typer.Option(min=1, help="Mimics of each kind to measure with.")] = 8,
+    fitting_mimics: Annotated[int, typer.Option(min=3, help="Mimics of each kind to fit to, other ones.")] = 16,
     calibration_cases: Annotated[int, typer.Option(min=40, help="Familiar studies to fit to.")] = 200,
     lesions: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Zip of lesion masks to show as well.")
@@ -45,7 +46,8 @@ def ood(
 ) -> None:
     """Measure how well mimics, artefacts and what is no brain are told from familiar studies.
 
-    Half of the familiar studies come from scanners like training's, half from shifted ones.
+    Half of the familiar studies come from scanners like training's, half from shifted ones. Each kind is measured
+    twice: with a model that has seen other mimics of the kind, and with one that has seen none.
     """
     from contextlib import redirect_stdout
     from sys import stderr
@@ -56,7 +58,7 @@ def ood(
     from pirtad.inference.ood.calibration import Calibration
     from pirtad.inference.ood.evaluate import evaluate_ood
     from pirtad.inference.ood.fit import fit_calibration
-    from pirtad.inference.ood.samples import ensure_mimics
+    from pirtad.inference.ood.samples import ensure_fitting_mimics, ensure_mimics
     from pirtad.inference.retrieval.case_base import CaseBase
     from pirtad.inference.simulation.lesion_masks import LesionFiles
     from pirtad.inference.simulation.mimics import MimicKind
@@ -72,7 +74,8 @@ def ood(
             case_base = CaseBase.load(directory, encoder.manifest)
             if fit:
                 known = _known(seeds.VALIDATION[_CALIBRATION_FROM:], calibration_cases, cache, workers, shown)
-                fit_calibration(encoder, case_base, known).save(directory)
+                seen = ensure_fitting_mimics(cache, MimicKind, fitting_mimics)
+                fit_calibration(encoder, case_base, known, seen).save(directory)
             calibration = Calibration.load(directory)
             if calibration is None:
                 stop(Exit.NOT_POSSIBLE, "no calibration that belongs to the case base; make one with --fit")
@@ -104,16 +107,25 @@ def _known(of: range, count: int, cache: Path, workers: int, shown: LesionFiles 
 
 
 def _print(scores: OodScores) -> None:
-    typer.echo(f"{'kind':18} {'n':>4} {'refused':>7} {'noticed':>7}  {'AUROC':>5}  95 % interval  unrefused")
-    for row in scores.kinds:
-        unrefused = "     -" if row.auroc_unrefused is None else f"{row.auroc_unrefused:6.3f}"
-        typer.echo(
-            f"{row.kind:18} {row.n:4} {row.refused:7} {row.noticed:7.1%}  {row.auroc:5.3f}  "
-            f"{row.low:.3f} to {row.high:.3f} {unrefused:>10}"
-        )
-    typer.echo(f"\n{scores.known} held-out familiar studies, {scores.specificity:.1%} of them within the threshold")
+    _print_kinds("Mimics of kinds that the model has seen others of", scores.kinds)
+    _print_kinds("The same mimics, each judged by a model that has seen none of its kind", scores.left_out)
+    typer.echo(f"{scores.known} held-out familiar studies, {scores.specificity:.1%} of them within the threshold")
     typer.echo("\nProbability that the voted territory is right")
     typer.echo(f"{'said':>12} {'n':>4} {'mean':>6} {'right':>6}")
     for one in scores.reliability:
         typer.echo(f"{one.low:5.1f} to {one.high:.1f} {one.queries:4} {one.said:6.3f} {one.right:6.3f}")
     typer.echo(f"expected calibration error {scores.calibration_error:.3f}")
+
+
+def _print_kinds(title: str, rows: tuple[KindScore, ...]) -> None:
+    typer.echo(title)
+    typer.echo(
+        f"{'kind':18} {'fitted':>6} {'n':>4} {'refused':>7} {'noticed':>7}  {'AUROC':>5}  95 % interval  unrefused"
+    )
+    for row in rows:
+        unrefused = "     -" if row.auroc_unrefused is None else f"{row.auroc_unrefused:6.3f}"
+        typer.echo(
+            f"{row.kind:18} {row.fitted_to:6} {row.n:4} {row.refused:7} {row.noticed:7.1%}  {row.auroc:5.3f}  "
+            f"{row.low:.3f} to {row.high:.3f} {unrefused:>10}"
+        )
+    typer.echo("")

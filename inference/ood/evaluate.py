@@ -22,12 +22,14 @@ OVERALL = "overall"
 
 @dataclass(frozen=True, slots=True)
 class KindScore:
-    """One kind of mimic against known studies. refused: how many preprocessing refused, which count as noticed;
-    noticed: share that was refused or lies beyond the threshold; auroc with the 95 % interval of a stratified
-    bootstrap; auroc_unrefused: of those that were not refused alone, None where there are none."""
+    """One kind of mimic against known studies. fitted_to: mimics of that kind which the model has seen; refused: how
+    many preprocessing refused, which count as noticed; noticed: share that was refused or lies beyond the threshold;
+    auroc with the 95 % interval of a bootstrap over known studies and over the mimics' seeds; auroc_unrefused: of those
+    that were not refused alone, None where there are none."""
 
     kind: str
     n: int
+    fitted_to: int
     refused: int
     noticed: float
     auroc: float
@@ -38,10 +40,13 @@ class KindScore:
 
 @dataclass(frozen=True, slots=True)
 class OodScores:
-    """kinds: each kind, then all together; known: held-out familiar studies; specificity: share of them within the
-    threshold; reliability and calibration_error: of the territory's probability on them."""
+    """kinds: other mimics of each kind than the model was fitted to, then all together; left_out: the same mimics, each
+    scored by the model that has seen none of its kind, which is what to expect of what nobody simulated; known:
+    held-out familiar studies; specificity: share of them within the threshold; reliability and calibration_error: of
+    the territory's probability on them."""
 
     kinds: tuple[KindScore, ...]
+    left_out: tuple[KindScore, ...]
     known: int
     specificity: float
     reliability: tuple[ReliabilityBin, ...]
@@ -66,20 +71,80 @@ def evaluate_ood(
     if not known or not mimics:
         raise ValueError(f"{len(known)} known studies, {len(mimics)} mimics: both are needed")
     seen = [look(encoder, case_base, one.array) for one in known]
-    inside = np.array([_score(calibration, one) for one in seen])
-    outside: list[tuple[str, float]] = []
-    for sample in mimics:
-        score = np.inf if sample.array is None else _score(calibration, look(encoder, case_base, sample.array))
-        outside.append((str(sample.kind), score))
-    kinds = list(dict.fromkeys(kind for kind, _ in outside))
-    rows = [
-        _kind(kind, inside, np.array([score for one, score in outside if one == kind]), calibration.threshold)
-        for kind in kinds
-    ]
-    rows.append(_kind(OVERALL, inside, np.array([score for _, score in outside]), calibration.threshold))
+    inside = np.stack([_row(calibration, one) for one in seen])
+    outside = [None if one.array is None else _row(calibration, look(encoder, case_base, one.array)) for one in mimics]
     right = voted_right(seen, [one.territory for one in known])
-    table, error = reliability(np.array([calibration.vote.of(one.similar) for one in seen]), right)
-    return OodScores(tuple(rows), len(known), float((inside <= calibration.threshold).mean()), table, error)
+    said = np.array([calibration.vote.of(one.similar, one.probabilities) for one in seen])
+    table, error = reliability(said, right)
+    return OodScores(
+        kinds=_table(calibration, inside, mimics, outside, left_out=False),
+        left_out=_table(calibration, inside, mimics, outside, left_out=True),
+        known=len(known),
+        specificity=float((calibration.scores(inside) <= calibration.threshold).mean()),
+        reliability=table,
+        calibration_error=error,
+    )
+
+
+def _table(
+    calibration: Calibration,
+    inside: NDArray[np.float64],
+    mimics: Sequence[MimicSample],
+    outside: Sequence[NDArray[np.float64] | None],
+    *,
+    left_out: bool,
+) -> tuple[KindScore, ...]:
+    """A row for each kind, then for all of them. When a kind is left out, known studies are scored by the model that
+    the kind is scored by."""
+    trials: list[_Trial] = []
+    for kind in dict.fromkeys(str(one.kind) for one in mimics):
+        without = kind if left_out else None
+        members = [number for number, one in enumerate(mimics) if one.kind == kind]
+        rows = [outside[number] for number in members]
+        scores = np.array([np.inf if row is None else calibration.scores(row[None], without)[0] for row in rows])
+        seeds = np.array([mimics[number].seed for number in members])
+        fitted_to = 0 if left_out else calibration.mimics_by_kind.get(kind, 0)
+        wins = _wins(calibration.scores(inside, without), scores)
+        trials.append(_Trial(kind, fitted_to, scores, seeds, wins))
+    whole = _Trial(
+        OVERALL,
+        sum(one.fitted_to for one in trials),
+        np.concatenate([one.scores for one in trials]),
+        np.concatenate([one.seeds for one in trials]),
+        np.concatenate([one.wins for one in trials], axis=1),
+    )
+    return tuple(one.score(calibration.threshold) for one in (*trials, whole))
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """scores: (M,), infinite for what preprocessing refused; seeds: (M,), of the mimics; wins: (N, M), whether the
+    mimic scores higher than the known study, a half for a tie."""
+
+    kind: str
+    fitted_to: int
+    scores: NDArray[np.float64]
+    seeds: NDArray[np.int64]
+    wins: NDArray[np.float64]
+
+    def score(self, threshold: float) -> KindScore:
+        refused = np.isinf(self.scores)
+        low, high = win_interval(self.wins, self.seeds)
+        return KindScore(
+            kind=self.kind,
+            n=len(self.scores),
+            fitted_to=self.fitted_to,
+            refused=int(refused.sum()),
+            noticed=float((self.scores > threshold).mean()),
+            auroc=float(self.wins.mean()),
+            low=low,
+            high=high,
+            auroc_unrefused=None if refused.all() else float(self.wins[:, ~refused].mean()),
+        )
+
+
+def _row(calibration: Calibration, seen: Seen) -> NDArray[np.float64]:
+    return calibration.row(seen.vector, seen.similar, seen.probabilities, seen.image)
 
 
 def auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
@@ -89,12 +154,22 @@ def auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
 
 def auroc_interval(inside: NDArray[np.float64], outside: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
     """95 % percentile interval, both groups drawn again with replacement."""
-    wins = _wins(inside, outside)
+    return win_interval(_wins(inside, outside), np.arange(len(outside)), seed)
+
+
+def win_interval(wins: NDArray[np.float64], seeds: NDArray[np.int64], seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of the mean of wins (N, M), known studies against mimics of these seeds (M,). Mimics of
+    one seed share head and scanner and are drawn together."""
     rng = np.random.default_rng(seed)
-    drawn = [
-        wins[np.ix_(rng.integers(len(inside), size=len(inside)), rng.integers(len(outside), size=len(outside)))].mean()
-        for _ in range(_BOOTSTRAPS)
-    ]
+    distinct, member = np.unique(seeds, return_inverse=True)
+    # What matters of a seed is the sum of its columns and their number.
+    belongs = (member[:, None] == np.arange(len(distinct))).astype(np.float64)
+    sums, counts = wins @ belongs, belongs.sum(axis=0)
+    drawn = []
+    for _ in range(_BOOTSTRAPS):
+        rows = rng.multinomial(len(wins), np.full(len(wins), 1 / len(wins)))
+        columns = rng.multinomial(len(distinct), np.full(len(distinct), 1 / len(distinct)))
+        drawn.append(float(rows @ sums @ columns / (len(wins) * float(counts @ columns))))
     low, high = np.percentile(drawn, (2.5, 97.5))
     return float(low), float(high)
 
@@ -103,24 +178,3 @@ def _wins(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> NDArray[
     higher, equal = outside[None] > inside[:, None], outside[None] == inside[:, None]
     wins: NDArray[np.float64] = higher + 0.5 * equal
     return wins
-
-
-def _kind(kind: str, inside: NDArray[np.float64], outside: NDArray[np.float64], threshold: float) -> KindScore:
-    refused = np.isinf(outside)
-    low, high = auroc_interval(inside, outside)
-    return KindScore(
-        kind=kind,
-        n=len(outside),
-        refused=int(refused.sum()),
-        noticed=float((outside > threshold).mean()),
-        auroc=auroc(inside, outside),
-        low=low,
-        high=high,
-        auroc_unrefused=None if refused.all() else auroc(inside, outside[~refused]),
-    )
-
-
-def _score(calibration: Calibration, seen: Seen) -> float:
-    found = calibration.resemblance.features(seen.vector, seen.similar, seen.probabilities) | seen.image
-    row = np.array([found[name] for name in calibration.one_class.names])
-    return float(calibration.one_class.scores(row[None])[0])

@@ -7,12 +7,12 @@ are chosen; what matters is only that the same ones are used for calibration and
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pirtad.inference.ood.lesions import lesion_features
+from pirtad.inference.ood.symmetry import upright
 from pirtad.inference.preprocess.grid import SPACING_MM
 
 VOXEL_ML = float(np.prod(SPACING_MM)) / 1000
@@ -26,7 +26,6 @@ _RESTRICTED_BELOW = 0.65
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-_Kind = TypeVar("_Kind", np.float32, np.bool_)
 
 
 def image_features(array: NDArray[np.float32]) -> dict[str, float]:
@@ -35,15 +34,7 @@ def image_features(array: NDArray[np.float32]) -> dict[str, float]:
     Logarithms are taken of what spans decades, so that all of them are about bell-shaped over healthy and infarcted
     brains. Raises ValueError when the input is 0 everywhere.
     """
-    brain = (array != 0).any(axis=0)
-    if not brain.any():
-        raise ValueError("the input shows nothing")
-    box = ndimage.find_objects(brain.astype(np.uint8))[0]
-    middle = round(float(np.nonzero(brain)[0].mean()) * 2) / 2
-    dwi, adc, inside = (_about(one[:, *box[1:]], middle) for one in (array[0], array[1], brain))
-    filled = np.nonzero(inside.any(axis=(1, 2)))[0]
-    edge = min(int(filled[0]), len(inside) - 1 - int(filled[-1]))  # the same from both ends keeps the middle plane
-    dwi, adc, inside = (one[edge : len(inside) - edge] for one in (dwi, adc, inside))
+    dwi, adc, inside = upright(array)
     tissue = inside & (adc > _TISSUE[0]) & (adc < _TISSUE[1])
     smooth_dwi, smooth_adc = _smooth(dwi, inside), _smooth(adc, inside)
     return {
@@ -53,17 +44,8 @@ def image_features(array: NDArray[np.float32]) -> dict[str, float]:
         **_asymmetry(smooth_dwi, smooth_adc, inside),
         **_restriction(smooth_dwi, smooth_adc, inside),
         **_other_lesions(smooth_dwi, smooth_adc, inside),
+        **lesion_features(smooth_dwi, smooth_adc, inside),
     }
-
-
-def _about(image: NDArray[_Kind], middle: float) -> NDArray[_Kind]:
-    """The image shifted along i so that `middle` (a whole number or a half) becomes the plane that flipping keeps."""
-    length = image.shape[0]
-    move = int((length - 1) - 2 * middle)
-    padded = np.zeros((length + abs(move), *image.shape[1:]), dtype=image.dtype)
-    start = max(move, 0)
-    padded[start : start + length] = image
-    return padded
 
 
 def _smooth(image: Image, inside: Mask) -> Image:

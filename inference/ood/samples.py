@@ -18,8 +18,10 @@ from pirtad.inference.preprocess.preprocess import preprocess
 from pirtad.inference.simulation.mimics import MIMIC_VERSION, MimicKind, simulate_mimic
 from pirtad.inference.simulation.study import SIMULATION_VERSION
 
-# Seeds of mimics; nothing is fitted to them.
+# Seeds of mimics that serve measuring; nothing is fitted to them. Kinds share them, and with them heads and scanners.
 MIMIC_SEEDS = range(600_000, 610_000)
+# Seeds of mimics that serve fitting. No two kinds share one: each mimic has a head of its own to be told apart from.
+MIMIC_FITTING_SEEDS = range(500_000, 510_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,24 @@ class MimicSample:
 
 
 def ensure_mimics(cache: Path, kinds: Iterable[MimicKind], per_kind: int) -> list[MimicSample]:
-    """The first `per_kind` mimics of each kind; those that are not in the cache yet are made, in this process and with
-    one thread each for torch and SimpleITK."""
+    """The first `per_kind` mimics of each kind for measuring; those that are not in the cache yet are made."""
+    return _ensure(cache, [(kind, seed) for kind in kinds for seed in MIMIC_SEEDS[:per_kind]])
+
+
+def ensure_fitting_mimics(cache: Path, kinds: Iterable[MimicKind], per_kind: int) -> list[MimicSample]:
+    """The first `per_kind` mimics of each kind for fitting; those that are not in the cache yet are made."""
+    every = tuple(MimicKind)
+    seeds = {kind: MIMIC_FITTING_SEEDS[every.index(kind) :: len(every)][:per_kind] for kind in kinds}
+    return _ensure(cache, [(kind, seed) for kind, chosen in seeds.items() for seed in chosen])
+
+
+def _ensure(cache: Path, wanted: list[tuple[MimicKind, int]]) -> list[MimicSample]:
+    """In this process, with one thread each for torch and SimpleITK."""
     before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     torch.set_num_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
-        return [_sample(cache, kind, seed) for kind in kinds for seed in MIMIC_SEEDS[:per_kind]]
+        return [_sample(cache, kind, seed) for kind, seed in wanted]
     finally:
         torch.set_num_threads(before[0])
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])

@@ -1,7 +1,9 @@
-"""How often the territory that the neighbours vote for is right, given how similar and how agreed they are.
+"""How often the territory that the neighbours vote for is right, given how similar and how agreed they are and what
+the classification head thinks of it.
 
-Platt's sigmoid (Platt, 1999, with his smoothed targets) over two numbers: the best similarity among the cases that
-agree, and their share of the retrieved ones.
+Platt's sigmoid (Platt, 1999, with his smoothed targets) over three numbers: the best similarity among the cases that
+agree, their share of the retrieved ones, and the head's log odds for their territory. None of them may speak against
+the vote: more of any never lowers the probability.
 """
 
 from __future__ import annotations
@@ -12,10 +14,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import minimize
 
+from pirtad.inference.findings import Territory
 from pirtad.inference.report.evidence import weigh
 from pirtad.inference.report.report import SimilarCase
+
+# Of a slope's square, per standard deviation of its input; chosen: it matters where few votes are wrong.
+_PENALTY = 0.5
+_SMALLEST_DEVIATION = 1e-3
+# A head that is surer than this is not believed to be.
+_SUREST = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +40,40 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class VoteProbability:
-    """Of being right: 1 / (1 + exp(-(intercept + slopes . inputs)))."""
+    """Of being right: 1 / (1 + exp(-(intercept + slopes . inputs))); no slope is below 0."""
 
-    slopes: tuple[float, float]
+    slopes: tuple[float, float, float]
     intercept: float
 
     @classmethod
-    def fit(cls, votes: Sequence[Sequence[SimilarCase]], right: NDArray[np.bool_]) -> VoteProbability:
-        """Fit to held-out queries: what was retrieved for each, and whether the vote was right."""
-        inputs = np.stack([_inputs(similar) for similar in votes])
+    def fit(
+        cls,
+        votes: Sequence[Sequence[SimilarCase]],
+        probabilities: Sequence[NDArray[np.float32]],
+        right: NDArray[np.bool_],
+    ) -> VoteProbability:
+        """Fit to held-out queries: what was retrieved for each, the head's class probabilities (4,), and whether the
+        vote was right."""
+        inputs = np.stack([_inputs(*one) for one in zip(votes, probabilities, strict=True)])
+        mean, deviation = inputs.mean(axis=0), np.maximum(inputs.std(axis=0), _SMALLEST_DEVIATION)
+        standard = (inputs - mean) / deviation
         hits = int(right.sum())
-        misses = len(right) - hits
-        target = np.where(right, (hits + 1) / (hits + 2), 1 / (misses + 2))
-        model = LogisticRegression(C=10.0)
-        twice = np.repeat([1, 0], len(right))
-        model.fit(np.concatenate([inputs, inputs]), twice, sample_weight=np.concatenate([target, 1 - target]))
-        first, second = (float(one) for one in model.coef_[0])
-        return cls((first, second), float(model.intercept_[0]))
+        target = np.where(right, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
 
-    def of(self, similar: Sequence[SimilarCase]) -> float:
+        def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            odds = parameters[0] + standard @ parameters[1:]
+            apart = 1 / (1 + np.exp(-odds)) - target
+            value = (np.logaddexp(0, odds) - target * odds).sum() + _PENALTY * (parameters[1:] ** 2).sum()
+            slope = np.concatenate([[apart.sum()], standard.T @ apart + 2 * _PENALTY * parameters[1:]])
+            return float(value), slope
+
+        found = minimize(loss, np.zeros(4), jac=True, method="L-BFGS-B", bounds=[(None, None), *[(0, None)] * 3]).x
+        first, second, third = (float(one) for one in found[1:] / deviation)
+        return cls((first, second, third), float(found[0] - (found[1:] * mean / deviation).sum()))
+
+    def of(self, similar: Sequence[SimilarCase], probabilities: NDArray[np.float32]) -> float:
         """Probability in (0, 1) that the voted territory is right. Raises ModelMismatch as `evidence.weigh` does."""
-        return float(1 / (1 + np.exp(-(self.intercept + np.dot(self.slopes, _inputs(similar))))))
+        return float(1 / (1 + np.exp(-(self.intercept + np.dot(self.slopes, _inputs(similar, probabilities))))))
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; `from_dict` gives it back."""
@@ -59,9 +81,9 @@ class VoteProbability:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> VoteProbability:
-        """The inverse of `to_dict`."""
-        first, second = raw["slopes"]
-        return cls((float(first), float(second)), float(raw["intercept"]))
+        """The inverse of `to_dict`. Raises KeyError, TypeError or ValueError for anything else."""
+        first, second, third = raw["slopes"]
+        return cls((float(first), float(second), float(third)), float(raw["intercept"]))
 
 
 def reliability(
@@ -84,6 +106,7 @@ def reliability(
     return table, sum(abs(row.said - row.right) * row.queries for row in table) / len(said)
 
 
-def _inputs(similar: Sequence[SimilarCase]) -> NDArray[np.float64]:
+def _inputs(similar: Sequence[SimilarCase], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
     evidence = weigh(similar)
-    return np.array([evidence.best_similarity, evidence.agreeing / evidence.total])
+    believed = float(np.clip(probabilities[tuple(Territory).index(evidence.territory)], 1 - _SUREST, _SUREST))
+    return np.array([evidence.best_similarity, evidence.agreeing / evidence.total, np.log(believed / (1 - believed))])

@@ -1,9 +1,11 @@
 """What is no infarct and no healthy brain either: mimics of stroke, broken acquisitions, and what is no brain at all.
 
-None of it is ever trained on. It serves to measure whether the product notices what it was not made for. Appearances
-on DWI and ADC: haematoma (Kang et al., AJNR 22, 2001), abscess and tumour (Lai et al., AJNR 23, 2002), seizure (Kim et
-al., AJNR 22, 2001), hypoxic-ischaemic injury (Arbelaez et al., AJNR 20, 1999), demyelination (Rovira et al., Eur Radiol
-12, 2002); all sizes and strengths are chosen within what is seen on clinical images.
+The encoder is never trained on it. Mimics of MIMIC_FITTING_SEEDS fit the judgement of what is out of distribution;
+those of MIMIC_SEEDS serve to measure it and nothing is fitted to them.
+
+Appearances on DWI and ADC: haematoma (Kang et al., AJNR 22, 2001), abscess and tumour (Lai et al., AJNR 23, 2002),
+seizure (Kim et al., AJNR 22, 2001), hypoxic-ischaemic injury (Arbelaez et al., AJNR 20, 1999), demyelination (Rovira et
+al., Eur Radiol 12, 2002); all sizes and strengths are chosen within what is seen on clinical images.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pirtad.inference.models.encoder import Encoder
 from pirtad.inference.models.manifest import EncoderManifest
 from pirtad.inference.models.vit import ViT, ViTConfig
 from pirtad.inference.ood.calibration import CALIBRATION_FILE, Calibration
-from pirtad.inference.ood.evaluate import OVERALL, auroc, auroc_interval, evaluate_ood
+from pirtad.inference.ood.evaluate import OVERALL, auroc, auroc_interval, evaluate_ood, win_interval
 from pirtad.inference.ood.features import image_features
 from pirtad.inference.ood.fit import LEAST_CASES, KnownStudy, fit_calibration, look
 from pirtad.inference.ood.gaussian import Gaussian
@@ -59,9 +60,13 @@ def with_mass(array: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
+def encoder() -> Iterator[Encoder]:
+    """On one thread: so small a model spends its time waiting for the others."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
-    return Encoder(ViT(SMALL), EncoderManifest("untrained", "a" * 64, "1", SMALL, "none", "2026-01-01"))
+    yield Encoder(ViT(SMALL), EncoderManifest("untrained", "a" * 64, "1", SMALL, "none", "2026-01-01"))
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +86,18 @@ def case_base(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Cas
 
 
 @pytest.fixture(scope="module")
-def calibration(encoder: Encoder, case_base: CaseBase, known: list[KnownStudy]) -> Calibration:
-    return fit_calibration(encoder, case_base, known)
+def mimics() -> list[MimicSample]:
+    """Of two kinds, and one of a kind that preprocessing refuses."""
+    made = [MimicSample(MimicKind.TUMOUR, seed, with_mass(head(seed)), "") for seed in range(500, 505)]
+    made += [MimicSample(MimicKind.GHOSTING, seed, head(seed, noise=0.2), "") for seed in range(510, 515)]
+    return [*made, MimicSample(MimicKind.KNEE, 520, None, "no_brain")]
+
+
+@pytest.fixture(scope="module")
+def calibration(
+    encoder: Encoder, case_base: CaseBase, known: list[KnownStudy], mimics: list[MimicSample]
+) -> Calibration:
+    return fit_calibration(encoder, case_base, known, mimics)
 
 
 def written(encoder: Encoder, case_base: CaseBase, calibration: Calibration, directory: Path) -> Calibration:
@@ -104,6 +119,8 @@ def test_a_mass_is_out_with_reasons_and_a_like_head_is_not(
     assert found["mass"].is_out
     assert found["mass"].score > found["mass"].threshold
     assert 1 <= len(found["mass"].reasons) <= 4
+    assert "tumour" in found["mass"].reasons[0]
+    assert any("standard deviations" in reason for reason in found["mass"].reasons)
     assert found["mass"].score > 2 * found["like"].score
     assert not found["like"].is_out
     assert found["like"].reasons == ()
@@ -116,9 +133,19 @@ def test_the_threshold_keeps_19_of_20_known_studies(calibration: Calibration) ->
     assert calibration.specificity == pytest.approx(0.95, abs=0.03)
 
 
-def test_too_few_studies_are_refused(encoder: Encoder, case_base: CaseBase, known: list[KnownStudy]) -> None:
+def test_too_few_studies_or_mimics_are_refused(
+    encoder: Encoder, case_base: CaseBase, known: list[KnownStudy], mimics: list[MimicSample]
+) -> None:
     with pytest.raises(ValueError, match="least"):
-        fit_calibration(encoder, case_base, known[:10])
+        fit_calibration(encoder, case_base, known[:10], mimics)
+    with pytest.raises(ValueError, match="no kind"):
+        fit_calibration(encoder, case_base, known, mimics[:2])
+
+
+def test_the_file_says_what_it_was_fitted_to(calibration: Calibration) -> None:
+    assert calibration.mimics_by_kind == {"tumour": 5, "ghosting": 5}
+    assert set(calibration.left_out) == {"tumour", "ghosting"}
+    assert calibration.left_out["tumour"].kinds == ("ghosting",)
 
 
 def test_what_is_saved_judges_alike(
@@ -167,15 +194,18 @@ def test_evaluation_tells_mimics_from_known_and_counts_refusals(
     encoder: Encoder, case_base: CaseBase, calibration: Calibration
 ) -> None:
     held_out = [KnownStudy(head(seed), tuple(Territory)[seed % 4]) for seed in range(200, 212)]
-    mimics = [MimicSample(MimicKind.TUMOUR, seed, with_mass(head(seed)), "") for seed in range(300, 303)]
-    mimics.append(MimicSample(MimicKind.SPHERE, 1, None, "no_brain"))
-    scores = evaluate_ood(encoder, case_base, calibration, held_out, mimics)
+    others = [MimicSample(MimicKind.TUMOUR, seed, with_mass(head(seed)), "") for seed in range(300, 303)]
+    others.append(MimicSample(MimicKind.SPHERE, 1, None, "no_brain"))
+    scores = evaluate_ood(encoder, case_base, calibration, held_out, others)
     by_kind = {row.kind: row for row in scores.kinds}
     assert list(by_kind) == ["tumour", "sphere", OVERALL]
     assert by_kind["tumour"].auroc == 1.0
     assert by_kind["sphere"].refused == 1
     assert by_kind["sphere"].auroc_unrefused is None
     assert by_kind[OVERALL].n == 4
+    assert (by_kind["tumour"].fitted_to, by_kind["sphere"].fitted_to) == (5, 0)
+    assert [row.kind for row in scores.left_out] == list(by_kind)
+    assert all(row.fitted_to == 0 for row in scores.left_out)
     assert sum(row.queries for row in scores.reliability) == scores.known == 12
     json.dumps(scores.to_dict())
 
@@ -185,6 +215,15 @@ def test_auroc_is_the_chance_of_the_right_order() -> None:
     assert auroc(inside, outside) == pytest.approx((1.5 + 3 + 3) / 9)
     low, high = auroc_interval(inside, outside)
     assert low <= auroc(inside, outside) <= high
+
+
+def test_the_interval_is_wider_when_mimics_share_their_seeds() -> None:
+    # Given the same wins and losses, of six heads or of two
+    wins = np.tile([1.0, 1.0, 1.0, 0.0, 0.0, 0.0], (30, 1))
+    widths = [
+        high - low for low, high in (win_interval(wins, np.array(s)) for s in ([1, 2, 3, 4, 5, 6], [1, 1, 1, 2, 2, 2]))
+    ]
+    assert widths[1] > widths[0] > 0.3
 
 
 def test_features_are_finite_and_follow_what_is_put_in() -> None:
@@ -216,6 +255,9 @@ def test_a_gaussian_knows_what_it_was_fitted_on() -> None:
         Gaussian.fit(rows[:1])
 
 
+UNSURE = np.full(4, 0.25, dtype=np.float32)
+
+
 def retrieved(similarity: float, agreeing: int) -> tuple[SimilarCase, ...]:
     order = [Territory.ANTERIOR] * agreeing + [Territory.NORMAL] * (5 - agreeing)
     return tuple(SimilarCase(f"sim-{n:06d}", similarity, one, FINDINGS[one].sentence()) for n, one in enumerate(order))
@@ -225,16 +267,38 @@ def test_probability_of_the_vote_follows_what_was_seen() -> None:
     # Given agreed neighbours that were right nine times of ten, and split ones that were right half of the time
     votes = [retrieved(0.95, 5)] * 100 + [retrieved(0.6, 3)] * 100
     right = np.array([n % 10 != 0 for n in range(100)] + [n % 2 == 0 for n in range(100)])
-    model = VoteProbability.fit(votes, right)
-    assert model.of(retrieved(0.95, 5)) == pytest.approx(0.9, abs=0.05)
-    assert model.of(retrieved(0.6, 3)) == pytest.approx(0.5, abs=0.05)
-    table, error = reliability(np.array([model.of(one) for one in votes]), right)
+    model = VoteProbability.fit(votes, [UNSURE] * 200, right)
+    assert model.of(retrieved(0.95, 5), UNSURE) == pytest.approx(0.9, abs=0.05)
+    assert model.of(retrieved(0.6, 3), UNSURE) == pytest.approx(0.5, abs=0.05)
+    table, error = reliability(np.array([model.of(one, UNSURE) for one in votes]), right)
     assert error < 0.06
     assert sum(row.queries for row in table) == 200
 
 
+def sure_of(territory: Territory, probability: float) -> np.ndarray:
+    rest = (1 - probability) / (len(Territory) - 1)
+    return np.array([probability if one is territory else rest for one in Territory], dtype=np.float32)
+
+
+def test_the_head_s_agreement_counts_for_the_vote_and_nothing_counts_against_it() -> None:
+    # Given votes that are right when the head agrees, and the less often the more similar the cases are
+    rng = np.random.default_rng(0)
+    agrees = rng.random(400) < 0.5
+    similarity = rng.uniform(0.5, 0.95, 400)
+    votes = [retrieved(float(one), 4) for one in similarity]
+    heads = [sure_of(Territory.ANTERIOR, 0.9 if one else 0.1) for one in agrees]
+    right = rng.random(400) < np.where(agrees, 0.9, 0.4) - 0.5 * (similarity - 0.7)
+    # When the probability is fitted
+    model = VoteProbability.fit(votes, heads, right)
+    # Then the head is heard, and similarity never lowers it
+    assert model.of(votes[0], heads[int(agrees.argmax())]) > 0.8
+    assert model.of(votes[0], heads[int(agrees.argmin())]) < 0.55
+    assert min(model.slopes) >= 0
+    assert VoteProbability.from_dict(model.to_dict()) == model
+
+
 def test_probability_never_says_certain() -> None:
-    model = VoteProbability.fit([retrieved(0.9, 5)] * 20, np.ones(20, dtype=bool))
-    assert 0.8 < model.of(retrieved(0.9, 5)) < 1
+    model = VoteProbability.fit([retrieved(0.9, 5)] * 20, [UNSURE] * 20, np.ones(20, dtype=bool))
+    assert 0.8 < model.of(retrieved(0.9, 5), UNSURE) < 1
     _, error = reliability(np.array([0.9, 0.9]), np.array([True, False]))
     assert error == pytest.approx(0.4)
