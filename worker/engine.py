@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pirtad.inference.engine import Engine
 from pirtad.inference.errors import ModelMismatch
+from pirtad.inference.report.abstention import DraftRules
 from pirtad.inference.report.language_model import LanguageModel
 from pirtad.inference.report.local_model import LocalModel
 from pirtad.inference.report.openai_model import OpenAIModel, SchemaDialect
@@ -24,6 +25,7 @@ def load_engine(settings: Settings) -> Engine:
             device=settings.inference.device,
             k=settings.inference.similar_cases,
             timeout_s=settings.language_model.timeout_s,
+            rules=DraftRules(**settings.report.model_dump()),
         )
     except (RuntimeError, AssertionError) as error:
         # torch's words for a GPU that is not there, is full, or is not supported by this build.

@@ -6,7 +6,7 @@
     queue      pirtad.daemon.dispatcher   a message for each job without one
 
     prepare    read series -> preprocess              CPU
-    infer      encode -> retrieve -> generate         GPU, where there is one
+    infer      encode -> retrieve -> measure -> generate   GPU, where there is one
     deliver    compose -> deliver -> close            network
 
 Each stage below takes a claimed job, leaves its result on disk, and can be run again at any time with the same outcome.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,20 +32,24 @@ from pirtad.inference.prepared import Prepared, write_whole
 from pirtad.inference.report.report import Report
 from pirtad.worker.contract import Stage
 from pirtad.worker.deliver import Destination, send
-from pirtad.worker.ledger import jobs
+from pirtad.worker.errors import Permanent, WorkerError
+from pirtad.worker.ledger import deliveries, jobs
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import ClaimedJob, PersistedResult
+from pirtad.worker.ledger.deliveries import KeptObject
+from pirtad.worker.ledger.jobs import ClaimedJob
+from pirtad.worker.lesion_mask import load_mask, save_mask
 from pirtad.worker.selection import selection_rules
 from pirtad.worker.settings import Settings
 from pirtad.worker.sr.check import serialise
+from pirtad.worker.sr.documents import Result, documents
 from pirtad.worker.sr.identity import derive_identity
-from pirtad.worker.sr.narrative import compose_narrative
 from pirtad.worker.sr.source import SourceStudy
 
 if TYPE_CHECKING:
     from pirtad.inference.engine import Engine
 
 _REPORT = "report.json"
+_LESION = "lesion.npz"
 
 
 class Pipeline:
@@ -82,19 +87,32 @@ class Pipeline:
         prepared.save(self._work_dir(job))
 
     def infer(self, job: ClaimedJob) -> None:
-        """Encode -> retrieve -> generate."""
-        report = self.engine.draft(Prepared.load(self._work_dir(job)))
-        # The settings go with the draft: its document's UIDs follow from what made it, whatever is changed later.
+        """Encode -> retrieve -> measure -> generate."""
+        report, analysis = self.engine.draft(Prepared.load(self._work_dir(job)))
+        save_mask(self._work_dir(job) / _LESION, analysis.lesion_mask)
+        # The settings go with the draft: its objects' UIDs follow from what made it, whatever is changed later.
         drafted = {"report": json.loads(report.to_json()), "settings": self._shaping_settings()}
         write_whole(self._work_dir(job) / _REPORT, json.dumps(drafted, ensure_ascii=False, sort_keys=True).encode())
-        jobs.keep_report(self._database, job, report.territory, report.text())
+        jobs.keep_report(self._database, job, report.conclusion, report.text())
 
-    def deliver(self, job: ClaimedJob, now: datetime) -> int:
-        """Compose once -> deliver those bytes; returns the DIMSE status. Closing the job is the boundary's part."""
-        result = self._composed(job, now)
-        jobs.keep_result(self._database, job, self.destination_name, result)
-        outcome = send(self._data_dir / result.path, self._destination)
-        return outcome.status
+    def deliver(self, job: ClaimedJob, now: datetime) -> None:
+        """Compose every object once -> deliver those bytes. Closing the job is the boundary's part.
+
+        Each object is sent on its own: that one is refused keeps no other back. Then the error that another attempt
+        may mend is raised first, and the job is shelved only once every object has arrived or is refused for good.
+        """
+        failed: list[WorkerError] = []
+        for kept in self._composed(job, now):
+            if kept.is_delivered:
+                continue
+            try:
+                outcome = send(self._data_dir / kept.path, self._destination)
+            except WorkerError as error:
+                failed.append(error)
+                continue
+            deliveries.mark_delivered(self._database, job, self.destination_name, kept, outcome.status, time.time())
+        if failed:
+            raise min(failed, key=lambda error: isinstance(error, Permanent))
 
     def forget(self, job: ClaimedJob) -> None:
         """Remove what only the stages needed; images, ledger and the sent object stay."""
@@ -105,23 +123,41 @@ class Pipeline:
         """The destination's name in the ledger."""
         return f"{self._destination.ae_title}@{self._destination.host}:{self._destination.port}"
 
-    def _composed(self, job: ClaimedJob, now: datetime) -> PersistedResult:
-        """The document of this job: the bytes of an earlier attempt, if it had the same inputs, else new ones."""
+    def _composed(self, job: ClaimedJob, now: datetime) -> list[KeptObject]:
+        """The objects of this job, all on disk and on record before one is sent.
+
+        Of an earlier attempt with the same inputs its bytes, else new ones.
+        """
         draft = (self._work_dir(job) / _REPORT).read_bytes()
         drafted = json.loads(draft)
         report = Report.from_json(json.dumps(drafted["report"]))
         prepared = Prepared.load(self._work_dir(job))
-        identity = derive_identity(
-            study_instance_uid=job.study_uid,
-            instances=[(file.sop_instance_uid, file.sha256) for file in job.files],
-            registry=prepared.registry,
-            config={**drafted["settings"], "draft_sha256": hashlib.sha256(draft).hexdigest()},
-            provenance=report.provenance,
-            content_datetime=now,
-        )
-        earlier = jobs.result_of(self._database, job, identity.sop_instance_uid)
-        if earlier is not None and self._is_whole(earlier):
-            return earlier
+        earlier = deliveries.kept_objects(self._database, job, self.destination_name)
+        result: Result | None = None
+        objects = []
+        pacs = self._settings.pacs
+        wanted = documents(measurements=pacs.measurements, picture=pacs.picture and prepared.pair is not None)
+        for number, (role, compose) in enumerate(wanted.items(), start=1):
+            identity = derive_identity(
+                study_instance_uid=job.study_uid,
+                instances=[(file.sop_instance_uid, file.sha256) for file in job.files],
+                registry=prepared.registry,
+                config={**drafted["settings"], "draft_sha256": hashlib.sha256(draft).hexdigest()},
+                provenance=report.provenance,
+                content_datetime=now,
+                role=role,
+                instance_number=number,
+            )
+            kept = earlier.get(role)
+            if kept is None or kept.sop_instance_uid != identity.sop_instance_uid or not self._is_usable(kept):
+                result = result or self._result(job, report, prepared)
+                content = serialise(compose(result, identity), source=result.source)
+                kept = self._written(role, identity.sop_instance_uid, content)
+            objects.append(kept)
+        deliveries.keep(self._database, job, self.destination_name, objects)
+        return objects
+
+    def _result(self, job: ClaimedJob, report: Report, prepared: Prepared) -> Result:
         by_uid = {file.sop_instance_uid: self._data_dir / file.path for file in job.files}
         used = dict.fromkeys((*prepared.dwi_uids, *prepared.adc_uids))  # an image may have served for both
         headers = {uid: dcmread(by_uid[uid], stop_before_pixels=True) for uid in used}
@@ -131,15 +167,18 @@ class Pipeline:
             b_value_s_per_mm2=prepared.b_value_s_per_mm2,
             adc_is_computed=prepared.adc_is_computed,
         )
-        content = serialise(compose_narrative(report, source, identity=identity))  # each holds it against check.py
-        path = Path("results") / f"{identity.sop_instance_uid}.dcm"
+        return Result(report, source, prepared.pair, load_mask(self._work_dir(job) / _LESION))
+
+    def _written(self, role: str, sop_instance_uid: str, content: bytes) -> KeptObject:
+        path = Path("results") / f"{sop_instance_uid}.dcm"
         (self._data_dir / path.parent).mkdir(parents=True, exist_ok=True)
         write_whole(self._data_dir / path, content)
-        return PersistedResult(identity.sop_instance_uid, hashlib.sha256(content).hexdigest(), str(path))
+        return KeptObject(role, sop_instance_uid, hashlib.sha256(content).hexdigest(), str(path))
 
-    def _is_whole(self, result: PersistedResult) -> bool:
-        path = self._data_dir / result.path
-        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == result.sha256
+    def _is_usable(self, kept: KeptObject) -> bool:
+        """Delivered, so that it is not needed any more and no other may take its place; or whole on disk."""
+        path = self._data_dir / kept.path
+        return kept.is_delivered or (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == kept.sha256)
 
     def _shaping_settings(self) -> dict[str, str]:
         """The settings that shape a result, beside the models, whose digests are in the provenance."""
@@ -148,6 +187,7 @@ class Pipeline:
             "similar_cases": str(inference.similar_cases),
             "series": json.dumps(asdict(selection_rules(self._settings)), sort_keys=True),
             "language_model": f"{model.backend} {model.model}".strip(),
+            "report": self._settings.report.model_dump_json(),
         }
 
     def _work_dir(self, job: ClaimedJob) -> Path:

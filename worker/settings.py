@@ -145,6 +145,18 @@ class LanguageModelSettings(_Section):
     timeout_s: PositiveSeconds = Field(120, description="Wait for one answer.")
 
 
+class ReportSettings(_Section):
+    """When a draft is given; where none is, the report says why and lists what was measured."""
+
+    unknown_age: bool = Field(False, description="Draft for patients whose age no header tells.")
+    minors: bool = Field(False, description="Draft for patients under 18 (the models were made for adults).")
+    out_of_distribution: bool = Field(False, description="Draft for studies unlike those the models were made for.")
+    least_similarity: float = Field(0.5, ge=-1, le=1, description="Cosine similarity of the best case, at least.")
+    least_probability: float = Field(
+        0.5, ge=0, le=1, description="Calibrated probability that the voted territory is right, at least."
+    )
+
+
 class PacsSettings(_Section):
     """Where reports are returned."""
 
@@ -153,6 +165,8 @@ class PacsSettings(_Section):
     port: Port = Field(4242, description="Its port.")
     calling_ae_title: AeTitle = Field("PIRTAD", description="AE title we call with.")
     timeout_s: PositiveSeconds = Field(30, description="Wait for connection and answers.")
+    measurements: bool = Field(True, description="Send the Comprehensive 3D SR too, with codes and numbers.")
+    picture: bool = Field(True, description="Send a Secondary Capture of DWI and ADC with the lesion outlined.")
 
 
 class WebSettings(_Section):
@@ -183,6 +197,7 @@ class Settings(BaseSettings):
     inference: InferenceSettings = InferenceSettings()
     series: SeriesSettings = SeriesSettings()
     language_model: LanguageModelSettings = LanguageModelSettings()
+    report: ReportSettings = ReportSettings()
     pacs: PacsSettings = PacsSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()

@@ -71,8 +71,8 @@ def _work(job: ClaimedJob, pipeline: Pipeline, database: Database, settings: Que
                 case Stage.INFER:
                     pipeline.infer(job)
                 case Stage.DELIVER:
-                    status = pipeline.deliver(job, local_time(started_at))
-                    jobs.finish(database, job, pipeline.destination_name, status, time.time())
+                    pipeline.deliver(job, local_time(started_at))
+                    jobs.finish(database, job, pipeline.destination_name, time.time())
     except ClaimLost:
         raise
     except StudyNotUsable as error:

@@ -225,12 +225,13 @@ def _judge(console: Console, database: Database, studies: list[DemoStudy], pacs:
                 wrong.append(f"{study.name}: {detail.study.state} {detail.study.reason_code}, {len(objects)} reports")
             continue
         console.rule(f"simulated: {study.name}")
-        if len(objects) != 1:
-            wrong.append(f"{study.name}: {len(objects)} reports, state {detail.study.state} {detail.study.reason}")
+        if not objects or len(objects) != len(detail.deliveries):
+            wrong.append(f"{study.name}: {len(objects)} objects, state {detail.study.state} {detail.study.reason}")
             continue
         returned += 1
         # Read from the object that the PACS holds, not from our own books.
-        text = "\n".join(_texts(pacs.path(objects[0].sop_instance_uid)))
+        narrative = next(one for one in objects if one.role == "narrative")
+        text = "\n".join(_texts(pacs.path(narrative.sop_instance_uid)))
         console.print(detail.report_text, markup=False, highlight=False)
         if _named(text) != study.territory:
             wrong.append(f"{study.name}: the report names {_named(text)}")

@@ -8,7 +8,12 @@ from typing import Any
 
 from pydicom import Dataset
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import BasicTextSRStorage, Comprehensive3DSRStorage, ComprehensiveSRStorage, Verification
+from pynetdicom.sop_class import (
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    SecondaryCaptureImageStorage,
+    Verification,
+)
 
 AE_TITLE = "DEMOPACS"
 
@@ -27,7 +32,8 @@ class DemoPacs:
         """Listen; returns once associations are taken."""
         self._directory.mkdir(parents=True, exist_ok=True)
         ae = AE(AE_TITLE)
-        for context in (Verification, BasicTextSRStorage, ComprehensiveSRStorage, Comprehensive3DSRStorage):
+        taken = (BasicTextSRStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
+        for context in (Verification, *taken):
             ae.add_supported_context(context)
         self._server = ae.start_server(self._address, block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
 

@@ -27,7 +27,7 @@ def prepare_nifti(dwi_path: Path, adc_path: Path, b_value_s_per_mm2: float) -> P
 
 def prepare_pair(pair: DiffusionPair) -> Prepared:
     """A pair that was read already, ready for the encoder. Raises as `preprocess` does."""
-    return Prepared(preprocess(pair), Registry(), pair.b_value_s_per_mm2)
+    return Prepared(preprocess(pair), Registry(), pair.b_value_s_per_mm2, pair=pair)
 
 
 def read_pair(dwi_path: Path, adc_path: Path, b_value_s_per_mm2: float) -> DiffusionPair:

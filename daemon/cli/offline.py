@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pirtad.inference.lesion.analysis import Analysis
     from pirtad.inference.prepared import Prepared
     from pirtad.inference.report.report import Report
-    from pirtad.inference.volume import DiffusionPair
     from pirtad.worker.settings import Settings
 
 Folder = Annotated[
@@ -31,6 +31,9 @@ OptionalFolder = Annotated[
 Dwi = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="DWI as NIfTI, with --adc instead of DIR.")]
 Adc = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="ADC map as NIfTI.")]
 BValue = Annotated[float, typer.Option(min=0, help="b value of the NIfTI DWI in s/mm2.")]
+Age = Annotated[int | None, typer.Option(min=0, max=130, help="Age in years, where the images do not tell it.")]
+Sex = Annotated[str | None, typer.Option(help='"Female", "Male" or "Other", where the images do not tell it.')]
+Nihss = Annotated[float | None, typer.Option(min=0, max=42, help="NIH Stroke Scale, which no header carries.")]
 LesionMask = Annotated[
     Path | None,
     typer.Option(
@@ -54,11 +57,15 @@ def predict(
     adc: Adc = None,
     b_value: BValue = 1000.0,
     lesion_mask: LesionMask = None,
+    age: Age = None,
+    sex: Sex = None,
+    nihss: Nihss = None,
     as_json: AsJson = False,
 ) -> None:
     """Draft a report from one study's files and measure the lesion; nothing is sent and nothing is stored.
 
-    Exit 1 if the study can't be used, 3 if the language model can't be reached, 4 if a mask is wanted from weights
+    Where no reliable draft can be given the report says why; NIfTI tells no age, so give it. Exit 1 if the study can't
+    be used, 3 if the language model can't be reached, 4 if a mask is wanted from weights
     that have no lesion map.
     """
     from pirtad.inference.errors import InferenceError, LanguageModelUnavailable, StudyNotUsable
@@ -67,29 +74,42 @@ def predict(
     settings = settings_of(context)
     _check_mask_path(lesion_mask)
     try:
-        prepared, pair = study_from(settings, directory, dwi, adc, b_value)
+        prepared = prepared_from(settings, directory, dwi, adc, b_value)
         engine = load_engine(settings)
         if not engine.maps_lesions:
             _tell_no_lesion_map(lesion_mask)
-        report = engine.draft(prepared)
-        analysis = engine.analyse(prepared, pair)
+        report, analysis = engine.draft(_with_facts(prepared, age, sex, nihss))
     except StudyNotUsable as error:
         _refuse(error, as_json, Exit.FAILED)
     except LanguageModelUnavailable as error:
         _refuse(error, as_json, Exit.UNREACHABLE)
     except InferenceError as error:
         _refuse(error, as_json, Exit.FAILED)
-    if lesion_mask is not None and analysis.lesion_mask is not None:
+    if lesion_mask is not None and analysis.lesion_mask is not None and prepared.pair is not None:
         from pirtad.daemon.cli.nifti import write_mask
 
         try:
-            write_mask(analysis.lesion_mask, pair.dwi.affine, lesion_mask, like=dwi)
+            write_mask(analysis.lesion_mask, prepared.pair.dwi.affine, lesion_mask, like=dwi)
         except OSError as error:
             stop(Exit.FAILED, f"the lesion mask can't be written: {error.strerror or type(error).__name__}")
     if as_json:
         typer.echo(json.dumps(_as_json(report, analysis), indent=2))
     else:
         typer.echo(printable(f"{report.text()}\n{analysis.text()}"), nl=False)
+
+
+def _with_facts(prepared: Prepared, age: int | None, sex: str | None, nihss: float | None) -> Prepared:
+    """What the images say of the patient comes first; the command line fills the gaps."""
+    known = prepared.registry
+    if sex is not None and sex not in ("Female", "Male", "Other"):
+        raise typer.BadParameter('--sex wants "Female", "Male" or "Other"')
+    registry = replace(
+        known,
+        age_years=age if known.age_years is None else known.age_years,
+        sex=known.sex or sex,
+        nihss=nihss if known.nihss is None else known.nihss,
+    )
+    return replace(prepared, registry=registry)
 
 
 def _as_json(report: Report, analysis: Analysis) -> dict[str, Any]:
@@ -124,24 +144,20 @@ def _tell_no_lesion_map(wanted: Path | None) -> None:
     typer.echo(reason, err=True)
 
 
-def study_from(
+def prepared_from(
     settings: Settings, directory: Path | None, dwi: Path | None, adc: Path | None, b_value_s_per_mm2: float
-) -> tuple[Prepared, DiffusionPair]:
-    """Either the folder's study or the two NIfTI files, ready for the encoder, and the pair on its own grids.
-
-    Raises StudyNotUsable with the reason.
-    """
+) -> Prepared:
+    """Either the folder's study or the two NIfTI files, ready for the encoder; StudyNotUsable with the reason."""
     if directory is not None and dwi is None and adc is None:
-        from pirtad.inference.prepare import prepare_with_pair
+        from pirtad.inference.prepare import prepare
         from pirtad.worker.selection import selection_rules
 
-        return prepare_with_pair(study_files(directory), selection_rules(settings))
+        return prepare(study_files(directory), selection_rules(settings))
     if directory is not None or dwi is None or adc is None:
         raise typer.BadParameter("give either DIR, or --dwi and --adc")
-    from pirtad.daemon.cli.nifti import prepare_pair, read_pair
+    from pirtad.daemon.cli.nifti import prepare_nifti
 
-    pair = read_pair(dwi, adc, b_value_s_per_mm2)
-    return prepare_pair(pair), pair
+    return prepare_nifti(dwi, adc, b_value_s_per_mm2)
 
 
 def _refuse(error: Any, as_json: bool, code: Exit) -> NoReturn:  # noqa: ANN401 - an InferenceError, imported late

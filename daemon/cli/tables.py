@@ -97,7 +97,9 @@ def detail(found: StudyDetail, now: float) -> Group:
             "not delivered yet" if delivery.delivered_at is None else f"delivered {local_time(delivery.delivered_at)}"
         )
         answered = "" if delivery.status is None else f", status 0x{delivery.status:04X}"
-        parts.append(_text(f"\n{delivery.sop_instance_uid} to {delivery.destination}: {sent}{answered}"))
+        parts.append(
+            _text(f"\n{delivery.role} {delivery.sop_instance_uid} to {delivery.destination}: {sent}{answered}")
+        )
     if found.report_text:
         parts.append(Text())
         parts.append(Panel(_text(found.report_text.rstrip()), title="AI DRAFT - NOT REVIEWED - not for diagnosis"))

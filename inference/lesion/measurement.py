@@ -73,6 +73,18 @@ class LesionMeasurement:
             "registration": None if self.registration is None else _registration(self.registration),
         }
 
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> LesionMeasurement:
+        """The inverse of `dataclasses.asdict` for a measurement without its registration."""
+        regions, classes = raw["territories"], raw["classes"]
+        return cls(
+            **{
+                **raw,
+                "territories": None if regions is None else tuple(RegionShare(**region) for region in regions),
+                "classes": None if classes is None else {Territory(name): share for name, share in classes.items()},
+            }
+        )
+
     def lines(self) -> list[str]:
         """For a reader, a line each."""
         without = self.without_restriction

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,16 @@ from safetensors.torch import load_file
 from pirtad.inference.errors import ModelMismatch
 from pirtad.inference.models.manifest import WEIGHTS_FILE, EncoderManifest
 from pirtad.inference.models.vit import Encoded, ViT
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """vector: unit, float32 (D,). odds: of the head's classes (4,), in the order of Territory. lesion_probability:
+    float32 (96, 112, 48), 0 outside the brain; None when the weights have no decoder."""
+
+    vector: NDArray[np.float32]
+    odds: NDArray[np.float32]
+    lesion_probability: NDArray[np.float32] | None
 
 
 class Encoder:
@@ -57,17 +68,23 @@ class Encoder:
 
     def encode_and_classify(self, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The unit vector (D,) and the four class probabilities (4,) of the linear head, in the order of Territory."""
+        return _vector_and_odds(self._run(x))
+
+    def see(self, x: NDArray[np.float32]) -> Seen:
+        """All that one forward pass gives, for `encode_and_classify` and `lesion_probability` at once."""
         encoded = self._run(x)
-        unit = torch.nn.functional.normalize(encoded.embedding.float(), dim=1)[0]
-        odds = encoded.logits.float().softmax(1)[0]
-        return unit.cpu().numpy(), odds.cpu().numpy()
+        vector, odds = _vector_and_odds(encoded)
+        has_map = self.manifest.config.map_width > 0
+        return Seen(vector, odds, self._lesion_map(encoded, x) if has_map else None)
 
     def lesion_probability(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability of acute infarct float32 (96, 112, 48), 0 outside the brain.
 
         Raises ValueError when the weights have no decoder (manifest.config.map_width is 0).
         """
-        encoded = self._run(x)
+        return self._lesion_map(self._run(x), x)
+
+    def _lesion_map(self, encoded: Encoded, x: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
             probability = self._model.lesion_probability(encoded)[0].cpu().numpy()
         brain = (x != 0).any(axis=0)
@@ -83,3 +100,9 @@ class Encoder:
         batch = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None].to(self._device)
         with torch.inference_mode():
             return cast("Encoded", self._model(batch))
+
+
+def _vector_and_odds(encoded: Encoded) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    unit = torch.nn.functional.normalize(encoded.embedding.float(), dim=1)[0]
+    odds = encoded.logits.float().softmax(1)[0]
+    return unit.cpu().numpy(), odds.cpu().numpy()

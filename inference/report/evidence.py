@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,7 +18,8 @@ _FINDINGS = (
     *(Finding(*parts) for parts in product(LESION_TERRITORIES, SignalClass, InfarctType)),
 )
 # Every sentence that a case base may hold, and what it says.
-TERRITORY_OF_SENTENCE = {finding.sentence(): finding.territory for finding in _FINDINGS}
+FINDING_OF_SENTENCE = {finding.sentence(): finding for finding in _FINDINGS}
+TERRITORY_OF_SENTENCE = {sentence: finding.territory for sentence, finding in FINDING_OF_SENTENCE.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Evidence:
     sentences: the structured sentences of the cases that have it, the best supported first; never empty.
     agreeing, total: how many of the retrieved cases have that territory, and how many there are.
     best_similarity: the greatest among the agreeing ones.
+    votes: how many cases each territory has, e.g. "2 normal, 2 anterior circulation".
     """
 
     territory: Territory
@@ -35,6 +38,7 @@ class Evidence:
     agreeing: int
     total: int
     best_similarity: float
+    votes: str = ""
 
     @property
     def is_weak(self) -> bool:
@@ -73,7 +77,9 @@ def weigh(similar: Sequence[SimilarCase]) -> Evidence:
         key=lambda text: (*(-n for n in _strength(case for case in agreeing if case.finding == text)), text),
     )
     best = max(case.similarity for case in agreeing)
-    return Evidence(territory, tuple(sentences), len(agreeing), len(similar), best)
+    counted = Counter(case.territory for case in similar)
+    votes = ", ".join(f"{counted[one]} {one.phrase}" for one in Territory if counted[one])
+    return Evidence(territory, tuple(sentences), len(agreeing), len(similar), best, votes)
 
 
 def _strength(cases: Iterable[SimilarCase]) -> tuple[float, float]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pirtad.inference.errors import ModelMismatch, StudyNotUsable
-from pirtad.inference.findings import NORMAL_FINDING, Territory
-from pirtad.inference.report.evidence import LESION_TERRITORIES, weigh
-from pirtad.inference.report.language_model import LanguageModel
+from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch
+from pirtad.inference.findings import Territory
+from pirtad.inference.lesion.analysis import Analysis
+from pirtad.inference.lesion.measurement import LesionMeasurement
+from pirtad.inference.report.abstention import DraftRules, reasons_to_abstain
+from pirtad.inference.report.evidence import FINDING_OF_SENTENCE, LESION_TERRITORIES, Evidence, weigh
+from pirtad.inference.report.fact_check import unsupported
+from pirtad.inference.report.language_model import LanguageModel, Message
 from pirtad.inference.report.prompt import PROMPT_CASES, chat_messages, prompt_sha256
-from pirtad.inference.report.report import Provenance, Registry, Report, SimilarCase
-from pirtad.inference.report.schema import allowed_answers
+from pirtad.inference.report.registry_text import history_text, nihss_text, presentation_sentence
+from pirtad.inference.report.report import Basis, Provenance, Registry, Report
+from pirtad.inference.report.schema import INVALID_ANSWER, possible_answers, supported_answers
+from pirtad.inference.report.wording import NO_RELIABLE_DRAFT, impressions, measured_sentences, measured_side, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,51 +34,78 @@ class Sources:
 class Generator:
     """Drafts reports with one language model."""
 
-    def __init__(self, language_model: LanguageModel, sources: Sources, *, timeout_s: float = 120.0) -> None:
-        """timeout_s: longest wait for the language model's answer."""
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        sources: Sources,
+        *,
+        timeout_s: float = 120.0,
+        rules: DraftRules | None = None,
+    ) -> None:
+        """timeout_s: longest wait for the language model's answer. rules: what the site allows; None: the strictest."""
         self._language_model = language_model
         self._sources = sources
         self._timeout_s = timeout_s
+        self._rules = rules or DraftRules()
 
-    def generate(
-        self, registry: Registry, similar: Sequence[SimilarCase], *, image_notes: Sequence[str] = ()
-    ) -> Report:
-        """A report that states what the registry says and the retrieved cases support, and nothing else.
+    def generate(self, registry: Registry, analysis: Analysis, *, image_notes: Sequence[str] = ()) -> Report:
+        """A report that states what the registry says, the retrieved cases support and this patient's images measure,
+        and nothing else; or one that says why there is no draft.
 
-        similar: the retrieved cases; the five most similar are weighed, put in the prompt and attached.
-        image_notes: what the reader must know about the images; attached as they are and never put in the prompt.
+        analysis: its five most similar cases are weighed, put in the prompt and attached. image_notes: what the reader
+        must know about the images; attached as they are and never put in the prompt.
 
-        Raises StudyNotUsable ("weak_evidence") when the cases support no one territory, LanguageModelUnavailable when
-        the model gives no usable answer, ModelMismatch when the case base or the installation is at fault.
+        Raises LanguageModelUnavailable when the model can't be asked, ModelMismatch when the case base or the
+        installation is at fault.
         """
-        cases = tuple(sorted(similar, key=lambda case: case.similarity, reverse=True)[:PROMPT_CASES])
+        cases = tuple(sorted(analysis.similar, key=lambda case: case.similarity, reverse=True)[:PROMPT_CASES])
         evidence = weigh(cases)
-        if evidence.is_weak:
-            found = ", ".join(
-                f"{number} {territory}" for territory, number in Counter(c.territory for c in cases).items()
-            )
-            raise StudyNotUsable(
-                "weak_evidence",
-                f"the similar cases disagree ({found}): no reliable draft can be given",
-                "Read the study without a draft; a case base with more cases like it may help.",
-            )
-        allowed = allowed_answers(registry, evidence)
         messages = chat_messages(registry, cases)
-        answer = self._language_model.complete(messages, allowed.json_schema(), allowed.max_tokens, self._timeout_s)
-        draft = allowed.parse(answer)
-        for statement in (draft.findings, draft.impression):
-            _hold_to(evidence.territory, statement)
+        reasons = reasons_to_abstain(registry, evidence, analysis, self._rules)
+        if reasons:
+            statement, basis = _Statement(NO_RELIABLE_DRAFT, NO_RELIABLE_DRAFT), Basis.ABSTENTION
+        else:
+            statement, basis = self._stated(messages, registry, evidence, analysis.lesion)
+        lesion = analysis.lesion
         return Report(
             territory=evidence.territory,
-            clinical_presentation=draft.clinical_presentation,
-            nihss=draft.nihss,
-            past_medical_history=draft.past_medical_history,
-            findings=draft.findings,
-            impression=f"{draft.impression} Supported by {evidence.support}.",
+            clinical_presentation=presentation_sentence(registry),
+            nihss=nihss_text(registry),
+            past_medical_history=history_text(registry),
+            findings=statement.findings,
+            impression=statement.impression,
             similar=cases,
-            provenance=self._provenance(prompt_sha256(messages)),
+            provenance=self._provenance("" if reasons else prompt_sha256(messages)),
             image_notes=tuple(image_notes),
+            basis=basis,
+            measured=measured_sentences(lesion),
+            lesion=None if lesion is None else replace(lesion, registration=None),
+            abstained_because=reasons,
         )
+
+    def _stated(
+        self, messages: Sequence[Message], registry: Registry, evidence: Evidence, lesion: LesionMeasurement | None
+    ) -> tuple[_Statement, Basis]:
+        """What the model says, if the evidence says it too; else what it says when it may say nothing else; else the
+        sentence that the vote puts first."""
+        acute = lesion is not None and lesion.volume_ml > 0  # a lesion is measured where the ADC is reduced
+        asked = (
+            (possible_answers(registry), Basis.ANSWER),
+            (supported_answers(registry, evidence, acute=acute), Basis.SECOND_ANSWER),
+        )
+        for answers, basis in asked:
+            try:
+                draft = answers.parse(
+                    self._language_model.complete(messages, answers.json_schema(), answers.max_tokens, self._timeout_s)
+                )
+            except LanguageModelUnavailable as error:
+                if error.code != INVALID_ANSWER:
+                    raise
+                continue
+            if not unsupported(draft, registry, evidence, acute=acute):
+                return _statement(draft.findings, draft.impression, evidence, lesion), basis
+        first = impressions(evidence.territory, acute=acute)[0]
+        return _statement(evidence.sentences[0], first, evidence, lesion), Basis.TEMPLATE
 
     def _provenance(self, prompt_digest: str) -> Provenance:
         return Provenance(
@@ -81,24 +113,31 @@ class Generator:
             encoder_sha256=self._sources.encoder_sha256,
             preprocessing_version=self._sources.preprocessing_version,
             case_base_sha256=self._sources.case_base_sha256,
-            language_model=self._language_model.name,
-            language_model_digest=self._language_model.digest,
+            # No prompt, no part in it.
+            language_model=self._language_model.name if prompt_digest else "",
+            language_model_digest=self._language_model.digest if prompt_digest else "",
             prompt_sha256=prompt_digest,
             pirtad_version=self._sources.pirtad_version,
         )
 
 
-def _hold_to(territory: Territory, statement: str) -> None:
-    """The last look before a report exists: independent of how the statement came to be, it names this territory and
-    no other, or, for a normal study, begins as the normal finding does and names none."""
-    named = {one for one in LESION_TERRITORIES if one.phrase in statement}
-    if territory is Territory.NORMAL:
-        fits = not named and statement.startswith(NORMAL_FINDING.split(".")[0])
-    else:
-        fits = named == {territory}
-    if not fits:
-        raise ModelMismatch(
-            "report_contradicts_evidence",
-            f"a statement about territory {territory} names {sorted(named) or 'none'}",
-            "report this as a defect of pirtad",
-        )
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    findings: str
+    impression: str
+
+
+def _statement(finding: str, impression: str, evidence: Evidence, lesion: LesionMeasurement | None) -> _Statement:
+    """In a report's words. The last look before a report exists: independent of how the statement came to be, it names
+    this territory and no other."""
+    known = FINDING_OF_SENTENCE[finding]
+    for text in (finding, impression):
+        named = {one for one in LESION_TERRITORIES if one.phrase in text}
+        expected = set() if evidence.territory is Territory.NORMAL else {evidence.territory}
+        if named != expected:
+            raise ModelMismatch(
+                "report_contradicts_evidence",
+                f"a statement about territory {evidence.territory} names {sorted(named) or 'none'}",
+                "report this as a defect of pirtad",
+            )
+    return _Statement(reading(known), f"{impression} {measured_side(lesion)}Supported by {evidence.support}.")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 
 from pirtad.inference.findings import Territory
+from pirtad.inference.lesion.measurement import LesionMeasurement
 
 NOT_PROVIDED = "not provided"
 SIMULATED_PREFIX = "sim-"
 DRAFT_MARK = "AI DRAFT - NOT REVIEWED"
+# PIRTA section 2.3.1: patients aged 18 years or older.
+ADULT_YEARS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,11 @@ class Registry:
     presentation: str | None = field(default=None, repr=False)
     nihss: float | None = None
     history: str | None = field(default=None, repr=False)
+
+    @property
+    def is_minor(self) -> bool:
+        """Known to be under age."""
+        return self.age_years is not None and self.age_years < ADULT_YEARS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +65,30 @@ class Provenance:
     pirtad_version: str
 
 
+class Basis(StrEnum):
+    """How findings and impression came to be."""
+
+    ANSWER = "the language model's answer, held against the evidence"
+    SECOND_ANSWER = "the language model's second answer, limited to supported statements"
+    TEMPLATE = "the template, filled from the vote of the similar cases"
+    ABSTENTION = "no draft"
+
+
+NOT_ASSESSED = (
+    "Not assessed: haemorrhage, vessels, other sequences than DWI and ADC, earlier studies, and what lies outside the "
+    "coverage of the images."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A draft for a radiologist.
+    """A draft for a radiologist, or the reasons why none can be given.
 
+    territory: the similar cases' vote, of an abstention as well.
+    findings, impression: of an abstention, what was measured and that no reliable draft can be given.
+    measured: what was measured on this patient's images, a sentence each.
+    lesion: the same as numbers, without its registration; None where the weights have no lesion map.
+    abstained_because: a sentence each; empty for a draft.
     image_notes: what a reader must know about the images it was drafted from, a sentence each.
     """
 
@@ -72,23 +101,43 @@ class Report:
     similar: tuple[SimilarCase, ...]
     provenance: Provenance
     image_notes: tuple[str, ...] = ()
+    basis: Basis = Basis.ANSWER
+    measured: tuple[str, ...] = ()
+    lesion: LesionMeasurement | None = None
+    abstained_because: tuple[str, ...] = ()
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether it states findings; an abstention does not."""
+        return self.basis is not Basis.ABSTENTION
+
+    @property
+    def conclusion(self) -> str:
+        """For lists: the territory, or that there is no draft."""
+        return str(self.territory) if self.is_draft else "no_draft"
 
     def text(self) -> str:
         """The report as plain text, its first line the draft mark; the similar cases verbatim as in table 3."""
-        cases = "\n".join(
+        blocks = [
+            [DRAFT_MARK],
+            [
+                f"Clinical Presentation: {self.clinical_presentation} NIHSS: {self.nihss}",
+                f"Past Medical History: {self.past_medical_history}",
+                f"Findings: {' '.join((self.findings, *self.measured))}",
+                f"Impression: {self.impression}",
+            ],
+            ["No draft because:", *self.abstained_because] if self.abstained_because else [],
+            ["Images:", *self.image_notes] if self.image_notes else [],
+            ["Similar patient reports:", *self._case_lines()],
+            [NOT_ASSESSED, f"Written from {self.basis}. {self.caution()}"],
+        ]
+        return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+    def _case_lines(self) -> list[str]:
+        return [
             f"[{rank}] Similarity Score: {case.similarity:.2f} (case {case.case_id})\n{case.finding}"
             for rank, case in enumerate(self.similar, start=1)
-        )
-        images = "\n".join(["Images:", *self.image_notes, "", ""]) if self.image_notes else ""
-        return (
-            f"{DRAFT_MARK}\n\n"
-            f"Clinical Presentation: {self.clinical_presentation} NIHSS: {self.nihss}\n"
-            f"Past Medical History: {self.past_medical_history}\n"
-            f"Findings: {self.findings}\n"
-            f"Impression: {self.impression}\n\n"
-            f"{images}Similar patient reports:\n{cases}\n"
-            f"\n{self.caution()}\n"
-        )
+        ]
 
     def caution(self) -> str:
         """What a reader of the similar cases must know."""
@@ -104,12 +153,15 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """The inverse of `to_json`; a draft of an earlier version, which made no image notes, has none."""
+        """The inverse of `to_json`; what a draft of an earlier version did not have is absent."""
         raw = json.loads(text)
         raw["territory"] = Territory(raw["territory"])
         raw["similar"] = tuple(
             SimilarCase(**{**case, "territory": Territory(case["territory"])}) for case in raw["similar"]
         )
         raw["provenance"] = Provenance(**raw["provenance"])
-        raw["image_notes"] = tuple(raw.get("image_notes", ()))
+        raw["basis"] = Basis(raw.get("basis", Basis.ANSWER))
+        for name in ("image_notes", "measured", "abstained_because"):
+            raw[name] = tuple(raw.get(name, ()))
+        raw["lesion"] = None if raw.get("lesion") is None else LesionMeasurement.from_dict(raw["lesion"])
         return cls(**raw)

@@ -1,8 +1,9 @@
-"""The statements a report may make, as a JSON schema for the model and as a check of its answer.
+"""The statements a report may make, as a JSON schema for the model and as a check of its answer's form.
 
-The model is free to choose among supported statements and in nothing else (ADR 0005): sections that come from the
-registry are constants, findings are sentences of the retrieved cases, impressions are phrases about the territory the
-evidence supports. No statement names a side, a size, a vessel or haemorrhage.
+Sections that come from the registry are constants; findings are sentences of table 1, impressions phrases about a
+territory. `possible_answers` holds all of them, so that the model can be wrong and is found out (fact_check.py);
+`supported_answers` holds those that the evidence supports, for a second answer (ADR 0005). No statement names a side, a
+size, a vessel or haemorrhage.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pirtad.inference.errors import LanguageModelUnavailable
-from pirtad.inference.findings import NORMAL_FINDING, Territory
-from pirtad.inference.report.evidence import Evidence
+from pirtad.inference.report.evidence import FINDING_OF_SENTENCE, Evidence
 from pirtad.inference.report.registry_text import history_text, nihss_text, presentation_sentence
 from pirtad.inference.report.report import Registry
+from pirtad.inference.report.wording import ALL_IMPRESSIONS, impressions
 
 INVALID_ANSWER = "llm_invalid_answer"
 _INVALID_HINT = (
@@ -84,30 +85,25 @@ class AllowedAnswers:
         return Draft(**raw)
 
 
-def allowed_answers(registry: Registry, evidence: Evidence) -> AllowedAnswers:
-    """What may be said about this patient on this evidence."""
+def possible_answers(registry: Registry) -> AllowedAnswers:
+    """Whatever the vocabulary can say, right or wrong: the model has to choose, and the fact check judges."""
+    return _answers(registry, tuple(FINDING_OF_SENTENCE), ALL_IMPRESSIONS)
+
+
+def supported_answers(registry: Registry, evidence: Evidence, *, acute: bool) -> AllowedAnswers:
+    """What may be said about this patient on this evidence. acute: a lesion with reduced ADC was measured."""
+    return _answers(registry, evidence.sentences, impressions(evidence.territory, acute=acute))
+
+
+def _answers(registry: Registry, findings: tuple[str, ...], impression: tuple[str, ...]) -> AllowedAnswers:
     return AllowedAnswers(
         {
             "clinical_presentation": (presentation_sentence(registry),),
             "nihss": (nihss_text(registry),),
             "past_medical_history": (history_text(registry),),
-            "findings": evidence.sentences,
-            "impression": impressions(evidence.territory),
+            "findings": findings,
+            "impression": impression,
         }
-    )
-
-
-def impressions(territory: Territory) -> tuple[str, ...]:
-    """The impressions for a territory: equal in meaning, none a diagnosis (diffusion restriction has many causes)."""
-    if territory is Territory.NORMAL:
-        return (
-            NORMAL_FINDING,
-            "No diffusion restriction detected within the coverage; acute ischaemic stroke is not excluded.",
-        )
-    where = f"in the {territory.phrase} territory"
-    return (
-        f"Diffusion restriction {where}; acute infarction is one cause, others not excluded.",
-        f"Possible acute infarction {where}; other causes of diffusion restriction are not excluded.",
     )
 
 

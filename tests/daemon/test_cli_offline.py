@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -17,6 +18,7 @@ from support.untrained import untrained_models
 from pirtad.daemon.cli.nifti import read_pair
 from pirtad.inference.errors import LanguageModelUnavailable, StudyNotUsable
 from pirtad.inference.findings import Finding, Territory
+from pirtad.inference.models.encoder import Encoder
 from pirtad.inference.preprocess.grid import SHAPE as GRID
 from pirtad.inference.report.fake_model import FakeLanguageModel
 from pirtad.inference.training import seeds
@@ -135,10 +137,15 @@ def test_predict_of_an_unusable_study_ends_with_1_and_prints_no_report(scripted,
     assert scripted.requests == []
 
 
-def test_predict_without_the_language_model_ends_with_3(scripted, dicom: Path) -> None:
+def test_predict_without_the_language_model_ends_with_3(scripted, dicom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a classifier that agrees with the similar cases, which are normal, and a site that takes any similarity, so
+    # that the model is asked
+    monkeypatch.setenv("PIRTAD_REPORT__LEAST_SIMILARITY", "-1")
+    see, normal = Encoder.see, np.array([1, 0, 0, 0], dtype=np.float32)
+    monkeypatch.setattr(Encoder, "see", lambda self, x: replace(see(self, x), odds=normal, lesion_probability=None))
     scripted._answers.append(LanguageModelUnavailable("llm_unreachable", "the endpoint can't be reached", "start it"))
     result = pirtad("predict", dicom)
-    assert result.exit_code == 3
+    assert result.exit_code == 3, result.output
     assert "[llm_unreachable] start it" in result.stderr
     assert "AI DRAFT" not in result.stdout
 

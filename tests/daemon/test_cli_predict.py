@@ -4,6 +4,8 @@ language model."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -71,14 +73,17 @@ def use(monkeypatch: pytest.MonkeyPatch):
     return chosen
 
 
+def give_map(monkeypatch: pytest.MonkeyPatch, lesion_map: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
+    """Exchange the lesion map of what the encoder sees."""
+    see = Encoder.see
+    monkeypatch.setattr(Encoder, "see", lambda self, x: replace(see(self, x), lesion_probability=lesion_map(x)))
+
+
 @pytest.fixture
 def sees_the_infarct(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network's map is what a perfect one would give: bright on its DWI channel and low on its ADC channel."""
 
-    def lesion_probability(_self: Encoder, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        return ((x[0] > 1.5) & (x[1] < 0.6)).astype(np.float32)
-
-    monkeypatch.setattr(Encoder, "lesion_probability", lesion_probability)
+    give_map(monkeypatch, lambda x: ((x[0] > 1.5) & (x[1] < 0.6)).astype(np.float32))
 
 
 def nifti(files: Path) -> list[object]:
@@ -126,7 +131,7 @@ def test_the_text_ends_with_what_was_measured(use, with_decoder: Path, files: Pa
 
 
 def test_dicom_without_an_infarct_has_a_mask_of_zeros(use, with_decoder: Path, files: Path, monkeypatch) -> None:
-    monkeypatch.setattr(Encoder, "lesion_probability", lambda _self, x: np.zeros(x.shape[1:], dtype=np.float32))
+    give_map(monkeypatch, lambda x: np.zeros(x.shape[1:], dtype=np.float32))
     use(with_decoder)
 
     result = pirtad("predict", files / "dicom", "--json", "--lesion-mask", "lesion.nii")

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 from support import live
 from support.live import Orthanc, Stack
 from support.shared import shared_data
@@ -39,10 +40,15 @@ def test_a_real_study_comes_back_as_a_structured_report(stack: Stack, orthanc: O
     assert "AI DRAFT - NOT REVIEWED" in dump
     assert re.search(r"Verification Flag\s*: UNVERIFIED", dump)
 
-    # and a validator finds no error
-    verdict = subprocess.run([live.tool("dciodvfy"), "-new", str(path)], capture_output=True, text=True, check=False)
-    errors = [line for line in (verdict.stdout + verdict.stderr).splitlines() if line.startswith("Error")]
-    assert errors == []
+    # and so do the codes and the picture; a validator finds no error in any of them
+    (measurements,) = orthanc.results(study_uid, Comprehensive3DSRStorage)
+    (picture,) = orthanc.results(study_uid, SecondaryCaptureImageStorage)
+    for content in (report, measurements, picture):
+        path.write_bytes(content)
+        command = [live.tool("dciodvfy"), "-new", str(path)]
+        verdict = subprocess.run(command, capture_output=True, text=True, check=False)
+        errors = [line for line in (verdict.stdout + verdict.stderr).splitlines() if line.startswith("Error")]
+        assert errors == []
 
     # and `predict` on the same folder says the same
     predicted = json.loads(stack.call("predict", str(tmp_path / "soop"), "--json"))

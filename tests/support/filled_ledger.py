@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
-from pirtad.worker.ledger import jobs, receiving
+from pirtad.worker.ledger import deliveries, jobs, receiving
 from pirtad.worker.ledger.database import Database
+from pirtad.worker.ledger.deliveries import KeptObject
 from pirtad.worker.ledger.events import note
-from pirtad.worker.ledger.jobs import ClaimedJob, PersistedResult
+from pirtad.worker.ledger.jobs import ClaimedJob
 from pirtad.worker.ledger.receiving import ReceivedInstance
 
 ROOT = "1.2.826.0.1.3680043.8.498.45787841905473114233124723359129632652"
@@ -75,9 +76,10 @@ def report(database: Database, job_id: str, at: float, text: str = REPORT) -> No
     jobs.keep_report(database, infer, "anterior", text)
     jobs.advance(database, infer, Stage.DELIVER, at + 33)
     deliver = claimed(database, job_id, Stage.DELIVER, at + 34)
-    sent = PersistedResult(f"2.25.{int(job_id, 16) % 10**20}", "ab" * 32, "results/x.dcm")
-    jobs.keep_result(database, deliver, "ORTHANC@127.0.0.1:4242", sent)
-    jobs.finish(database, deliver, "ORTHANC@127.0.0.1:4242", 0x0000, at + 35)
+    sent = KeptObject("narrative", f"2.25.{int(job_id, 16) % 10**20}", "ab" * 32, "results/x.dcm")
+    deliveries.keep(database, deliver, "ORTHANC@127.0.0.1:4242", [sent])
+    deliveries.mark_delivered(database, deliver, "ORTHANC@127.0.0.1:4242", sent, 0x0000, at + 35)
+    jobs.finish(database, deliver, "ORTHANC@127.0.0.1:4242", at + 35)
 
 
 def _bring_to(database: Database, study_uid: str, state: StudyState, at: float, nasty: str) -> None:

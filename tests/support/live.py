@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.uid import BasicTextSRStorage
 
 from pirtad.worker.ledger import views
 from pirtad.worker.ledger.database import Database
@@ -151,11 +152,15 @@ class Orthanc:
             return bytes(answer.read())
 
     def reports(self, study_uid: str | None = None) -> list[bytes]:
-        """The SR objects it holds (of one study), as files."""
+        """The narratives it holds (of one study), as files."""
+        return self.results(study_uid, BasicTextSRStorage)
+
+    def results(self, study_uid: str | None, *sop_classes: str) -> list[bytes]:
+        """The objects of these SOP classes (of one study), as files."""
         files = []
         for instance in json.loads(self.get("/instances")):
             tags = json.loads(self.get(f"/instances/{instance}/simplified-tags"))
-            if tags.get("Modality") == "SR" and study_uid in (None, tags.get("StudyInstanceUID")):
+            if tags.get("SOPClassUID") in sop_classes and study_uid in (None, tags.get("StudyInstanceUID")):
                 files.append(self.get(f"/instances/{instance}/file"))
         return files
 

@@ -23,7 +23,9 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("pg")
     user = "nobody" if os.geteuid() == 0 else None
     if user is not None:
-        for path in (directory, *directory.parents[:2]):
+        # Everything of pytest's own above it: three levels where tests run side by side.
+        base = tmp_path_factory.getbasetemp()
+        for path in (directory, base, base.parent, *([base.parent.parent] if base.name.startswith("popen-") else [])):
             path.chmod(0o755)
         shutil.chown(directory, user)
     data, port = directory / "data", live.free_port()

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from support.ledger import STUDY, receive
 
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
-from pirtad.worker.ledger import jobs, receiving, views
+from pirtad.worker.ledger import deliveries, jobs, receiving, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob
 
@@ -104,27 +105,102 @@ def test_a_mark_that_comes_late_does_not_hide_the_next_attempt(database: Databas
     assert jobs.publishable(database, 20.0, alive) == [message]
 
 
-def test_a_finished_job_has_one_delivery_and_the_study_is_reported(database: Database, message: JobMessage) -> None:
+NARRATIVE = deliveries.KeptObject("narrative", "2.25.7", "a" * 64, "results/2.25.7.dcm")
+MEASUREMENTS = deliveries.KeptObject("measurements", "2.25.8", "b" * 64, "results/2.25.8.dcm")
+
+
+def delivering(database: Database, message: JobMessage) -> ClaimedJob:
+    """The job at its last stage, its two objects on record."""
     claimed = take(database, jobs.advance(database, take(database, message), Stage.INFER, 12.0))
     jobs.keep_report(database, claimed, "anterior", "the report")
     claimed = take(database, jobs.advance(database, claimed, Stage.DELIVER, 13.0))
-    result = jobs.PersistedResult("2.25.7", "a" * 64, "results/2.25.7.dcm")
-    jobs.keep_result(database, claimed, "PACS", result)
-    jobs.keep_result(database, claimed, "PACS", result)
-    assert jobs.result_of(database, claimed, "2.25.7") == result
-    assert jobs.result_of(database, claimed, "2.25.8") is None
+    deliveries.keep(database, claimed, "PACS", [NARRATIVE, MEASUREMENTS])
+    return claimed
 
-    jobs.finish(database, claimed, "PACS", 0x0000, 14.0)
+
+def test_a_job_is_finished_once_every_object_is_delivered(database: Database, message: JobMessage) -> None:
+    # Given a job of two objects, one of which was delivered before the next attempt kept both again
+    claimed = delivering(database, message)
+    deliveries.mark_delivered(database, claimed, "PACS", NARRATIVE, 0x0000, 14.0)
+    deliveries.keep(database, claimed, "PACS", [NARRATIVE, MEASUREMENTS])
+    assert deliveries.kept_objects(database, claimed, "PACS") == {
+        "narrative": replace(NARRATIVE, is_delivered=True),
+        "measurements": MEASUREMENTS,
+    }
+    # Then it can't be finished
+    with pytest.raises(ValueError, match="PACS lacks"):
+        jobs.finish(database, claimed, "PACS", 15.0)
+    # until the other one is delivered too, here as one that the peer had already
+    deliveries.mark_delivered(database, claimed, "PACS", MEASUREMENTS, 0x0111, 16.0)
+    jobs.finish(database, claimed, "PACS", 17.0)
 
     detail = views.study(database, STUDY)
     assert detail is not None
     assert (detail.study.state, detail.study.territory) == (StudyState.REPORTED, "anterior")
     assert detail.report_text == "the report"
-    assert [(d.sop_instance_uid, d.delivered_at) for d in detail.deliveries] == [("2.25.7", 14.0)]
+    assert [(d.role, d.sop_instance_uid, d.delivered_at, d.status) for d in detail.deliveries] == [
+        ("narrative", "2.25.7", 14.0, 0x0000),
+        ("measurements", "2.25.8", 16.0, 0x0111),
+    ]
+    assert [event.kind for event in detail.events].count("delivered") == 1
     with pytest.raises(jobs.NotPossible):
-        jobs.retry(database, STUDY, 15.0)
+        jobs.retry(database, STUDY, 18.0)
     with pytest.raises(jobs.NotPossible):
-        jobs.cancel(database, STUDY, 15.0)
+        jobs.cancel(database, STUDY, 18.0)
+
+
+def test_a_job_without_objects_is_not_finished(database: Database, message: JobMessage) -> None:
+    with pytest.raises(ValueError, match="PACS lacks"):
+        jobs.finish(database, take(database, message), "PACS", 12.0)
+
+
+def test_only_what_was_not_delivered_gives_way_to_another_draft(database: Database, message: JobMessage) -> None:
+    claimed = delivering(database, message)
+    deliveries.mark_delivered(database, claimed, "PACS", NARRATIVE, 0x0000, 14.0)
+    other = replace(MEASUREMENTS, sop_instance_uid="2.25.9")
+    deliveries.keep(database, claimed, "PACS", [NARRATIVE, other])
+    assert deliveries.kept_objects(database, claimed, "PACS")["measurements"] == other
+    with pytest.raises(ValueError, match="another narrative"):
+        deliveries.keep(database, claimed, "PACS", [replace(NARRATIVE, sop_instance_uid="2.25.9")])
+
+
+@pytest.mark.parametrize("is_delivered", [True, False])
+def test_a_retry_drafts_no_second_report_beside_a_part_of_the_first(
+    database: Database, message: JobMessage, *, is_delivered: bool
+) -> None:
+    # Given a job that failed, with or without one of its objects in the PACS
+    claimed = delivering(database, message)
+    if is_delivered:
+        deliveries.mark_delivered(database, claimed, "PACS", NARRATIVE, 0x0000, 14.0)
+    jobs.shelve(database, claimed, JobState.FAILED, "refused", "SOP class not supported", "allow it", 15.0)
+    # When it is retried, then it goes on where it was, or starts again
+    stage = Stage.DELIVER if is_delivered else Stage.PREPARE
+    assert jobs.retry(database, STUDY, 20.0) == JobMessage(message.job_id, stage)
+    assert jobs.publishable(database, 20.0, alive) == [JobMessage(message.job_id, stage)]
+
+
+def test_images_after_a_partly_delivered_report_are_late(database: Database, message: JobMessage) -> None:
+    claimed = delivering(database, message)
+    deliveries.mark_delivered(database, claimed, "PACS", NARRATIVE, 0x0000, 14.0)
+    jobs.shelve(database, claimed, JobState.FAILED, "refused", "SOP class not supported", "allow it", 15.0)
+    # Given the same images again, then the same job goes on
+    outcome, job_id = receiving.open_job(database, STUDY, 20.0)
+    assert (outcome, job_id) == (receiving.Opened.REOPENED, message.job_id)
+    assert jobs.publishable(database, 20.0, alive) == [JobMessage(message.job_id, Stage.DELIVER)]
+    # and given more images once it failed again, then there is no second report
+    again = take(database, JobMessage(message.job_id, Stage.DELIVER), now=21.0)
+    jobs.shelve(database, again, JobState.FAILED, "refused", "SOP class not supported", "allow it", 22.0)
+    receive(database, 3)
+    assert receiving.open_job(database, STUDY, 30.0)[0] is receiving.Opened.LATE
+
+
+def test_a_cancelled_job_says_that_a_part_was_delivered(database: Database, message: JobMessage) -> None:
+    claimed = delivering(database, message)
+    deliveries.mark_delivered(database, claimed, "PACS", NARRATIVE, 0x0000, 14.0)
+    jobs.defer(database, claimed, 60.0, "PACS down", 15.0, is_failure=False)
+    jobs.cancel(database, STUDY, 16.0)
+    (view,) = views.studies(database)
+    assert view.reason == "cancelled by an operator; a part of its report had been delivered"
 
 
 def test_a_shelved_study_is_retried_from_its_start(database: Database, message: JobMessage) -> None:

@@ -8,7 +8,7 @@ import pytest
 from support.ledger import STUDY, new_ledger, receive, received
 
 from pirtad.worker.contract import JobState, Stage, StudyState
-from pirtad.worker.ledger import jobs, receiving, views
+from pirtad.worker.ledger import deliveries, jobs, receiving, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.receiving import Opened, Registration
 
@@ -23,8 +23,10 @@ def run_to_the_end(database: Database, job_id: str, now: float) -> None:
         claimed = jobs.claim(database, message, "worker", now, 30, never_dead)
         assert claimed is not None
         if claimed.stage is Stage.DELIVER:
-            jobs.keep_result(database, claimed, "PACS", jobs.PersistedResult("2.25.1", "0" * 64, "results/2.25.1.dcm"))
-            jobs.finish(database, claimed, "PACS", 0x0000, now)
+            kept = deliveries.KeptObject("narrative", "2.25.1", "0" * 64, "results/2.25.1.dcm")
+            deliveries.keep(database, claimed, "PACS", [kept])
+            deliveries.mark_delivered(database, claimed, "PACS", kept, 0x0000, now)
+            jobs.finish(database, claimed, "PACS", now)
             return
         following = {Stage.PREPARE: Stage.INFER, Stage.INFER: Stage.DELIVER}[claimed.stage]
         message = jobs.advance(database, claimed, following, now)

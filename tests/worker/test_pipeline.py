@@ -4,43 +4,66 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import (
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    SecondaryCaptureImageStorage,
+)
+from sqlalchemy import delete
 from support.ledger import STUDY, new_ledger, received
 
 from pirtad.inference.findings import Territory
+from pirtad.inference.lesion.agreement import Agreement
+from pirtad.inference.lesion.analysis import Analysis
 from pirtad.inference.prepared import Prepared
 from pirtad.inference.preprocess.grid import SHAPE
 from pirtad.inference.preprocess.network_input import NetworkInput
 from pirtad.inference.report.report import Provenance, Registry, Report, SimilarCase
+from pirtad.inference.volume import DiffusionPair, Volume
 from pirtad.worker import pipeline as pipeline_module
 from pirtad.worker.contract import Stage
 from pirtad.worker.deliver import Destination, Outcome
-from pirtad.worker.ledger import jobs, receiving
+from pirtad.worker.errors import DestinationRefused, DestinationUnavailable
+from pirtad.worker.ledger import deliveries, jobs, receiving, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob
+from pirtad.worker.ledger.tables import Delivery
 from pirtad.worker.pipeline import Pipeline
 from pirtad.worker.settings import Settings
+from pirtad.worker.sr.documents import DOCUMENTS, Result
 from pirtad.worker.sr.evidence import references
+from pirtad.worker.sr.identity import SrIdentity
+from pirtad.worker.sr.narrative import compose_narrative
 
+NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
+ROLES = {
+    BasicTextSRStorage: "narrative",
+    Comprehensive3DSRStorage: "measurements",
+    SecondaryCaptureImageStorage: "picture",
+}
 NOTE = "The ADC map was computed by pirtad from b 0 and 1000 s/mm2."
 UNWEIGHTED, WEIGHTED, UNUSED = (f"{STUDY}.1.{number}" for number in (1, 2, 3))
+MASK = np.arange(2 * 3 * 5).reshape(2, 3, 5) % 7 == 0
 RULE = {"description": "^ax dwi", "kind": "trace"}
 
 
 class Drafting:
     """An engine that drafts one same report, with the notes of the study it is given."""
 
-    def draft(self, prepared: Prepared) -> Report:
+    def draft(self, prepared: Prepared) -> tuple[Report, Analysis]:
         finding = "There is mild diffusion restriction."
-        return Report(
+        agreed = Agreement(Territory.ANTERIOR, Territory.ANTERIOR, None, ())
+        report = Report(
             territory=Territory.ANTERIOR,
             clinical_presentation="Weakness.",
             nihss="7",
@@ -51,6 +74,7 @@ class Drafting:
             provenance=Provenance("vit", "a" * 64, "1", "b" * 64, "lm", "c" * 64, "d" * 64, "0.1.0"),
             image_notes=prepared.image_notes,
         )
+        return report, Analysis({}, report.similar, None, None, MASK, agreed)
 
 
 @pytest.fixture
@@ -87,36 +111,77 @@ def write_image(path: Path, sop_instance_uid: str, series: int) -> None:
     dcmwrite(path, image, enforce_file_format=True)
 
 
+@dataclass
+class Peer:
+    """A destination that stores what it is sent, but for the roles that it answers with an error or dies at."""
+
+    sent: list[tuple[str, Path, bytes]] = field(default_factory=list)
+    fails: dict[str, BaseException] = field(default_factory=dict)
+
+    def send(self, path: Path, _destination: Destination) -> Outcome:
+        role = ROLES[dcmread(path, stop_before_pixels=True).SOPClassUID]
+        if role in self.fails:
+            raise self.fails[role]
+        again = any(path == earlier for _, earlier, _ in self.sent)
+        self.sent.append((role, path, path.read_bytes()))
+        return Outcome(0x0111 if again else 0x0000)
+
+    def roles(self) -> list[str]:
+        return [role for role, *_ in self.sent]
+
+
 @pytest.fixture
-def documented(
-    database: Database, claimed: ClaimedJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Path]:
-    """Drafts, composes and delivers under some [series] settings; returns the path of what was sent."""
-    sent: list[Path] = []
+def peer(monkeypatch: pytest.MonkeyPatch) -> Peer:
+    made = Peer()
+    monkeypatch.setattr(pipeline_module, "send", made.send)
+    return made
 
-    def send(path: Path, _destination: Destination) -> Outcome:
-        sent.append(path)
-        return Outcome(0x0000)
 
-    monkeypatch.setattr(pipeline_module, "send", send)
-    network_input = NetworkInput(np.zeros((2, *SHAPE), np.float32), np.zeros(SHAPE, bool), np.eye(4))
-    prepared = Prepared(network_input, Registry(), 1000.0, (WEIGHTED,), (UNWEIGHTED, WEIGHTED), True, (NOTE,))
+NETWORK_INPUT = NetworkInput(np.zeros((2, *SHAPE), np.float32), np.zeros(SHAPE, bool), np.eye(4))
+PREPARED = Prepared(NETWORK_INPUT, Registry(), 1000.0, (WEIGHTED,), (UNWEIGHTED, WEIGHTED), True, (NOTE,))
 
-    def run(**series: object) -> Path:
-        pipeline = Pipeline(Settings(storage={"data_dir": tmp_path}, series=series), database)
+
+@pytest.fixture
+def drafted(database: Database, claimed: ClaimedJob, tmp_path: Path) -> Callable[..., Pipeline]:
+    """A pipeline that has drafted the claimed job's report under some [series] settings."""
+
+    def run(prepared: Prepared = PREPARED, pacs: dict[str, object] | None = None, **series: object) -> Pipeline:
+        settings = Settings(storage={"data_dir": tmp_path}, series=series, pacs=pacs or {})
+        pipeline = Pipeline(settings, database)
         pipeline.__dict__["engine"] = Drafting()  # where the cached property keeps it
         directory = tmp_path / "work" / claimed.job_id
         directory.mkdir(parents=True, exist_ok=True)
         prepared.save(directory)
         pipeline.infer(claimed)
-        pipeline.deliver(claimed, datetime(2026, 3, 4, 12, tzinfo=UTC))
-        return sent[-1]
+        return pipeline
 
     return run
 
 
-def test_notes_and_a_computed_map_reach_the_document(documented: Callable[..., Path]) -> None:
-    document = dcmread(documented())
+@pytest.fixture
+def documented(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, database: Database, tmp_path: Path, peer: Peer
+) -> Callable[..., list[Path]]:
+    """Drafts, composes and delivers under some [series] settings; returns the paths of what was composed."""
+
+    def run(**series: object) -> list[Path]:
+        pipeline = drafted(**series)
+        pipeline.deliver(claimed, NOW)
+        composed = deliveries.kept_objects(database, claimed, pipeline.destination_name)
+        forget_deliveries(database)
+        return [tmp_path / kept.path for kept in composed.values()]
+
+    return run
+
+
+def forget_deliveries(database: Database) -> None:
+    """As if nothing had been delivered: another draft may be made."""
+    with database.transaction() as session:
+        session.execute(delete(Delivery))
+
+
+def test_notes_and_a_computed_map_reach_the_narrative(documented: Callable[..., list[Path]]) -> None:
+    document = dcmread(documented()[0])
     texts = [item.TextValue for item in document.ContentSequence[-1].ContentSequence]
     assert texts[1] == NOTE
     assert "map that pirtad computed from series 1 and 2, 2 images" in texts[2]
@@ -125,12 +190,43 @@ def test_notes_and_a_computed_map_reach_the_document(documented: Callable[..., P
     assert UNUSED not in listed
 
 
-def test_the_same_rules_make_the_same_document(documented: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_result_is_two_objects_of_one_series(documented: Callable[..., list[Path]], peer: Peer) -> None:
+    documents = [dcmread(path) for path in documented()]
+    assert [document.SOPClassUID for document in documents] == [BasicTextSRStorage, Comprehensive3DSRStorage]
+    assert [document.InstanceNumber for document in documents] == [1, 2]
+    assert len({document.SeriesInstanceUID for document in documents}) == 1
+    assert peer.roles() == ["narrative", "measurements"]
+
+
+@pytest.mark.parametrize(
+    ("pacs", "roles"),
+    [
+        ({}, ["narrative", "measurements", "picture"]),
+        ({"picture": False}, ["narrative", "measurements"]),
+        ({"measurements": False, "picture": False}, ["narrative"]),
+    ],
+)
+def test_volumes_add_a_picture_unless_the_pacs_takes_none(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, peer: Peer, pacs: dict[str, object], roles: list[str]
+) -> None:
+    # Given a study that was prepared with its volumes
+    brain = np.random.default_rng(0).uniform(100, 200, (*MASK.shape,)).astype(np.float32)
+    volume = Volume(brain, np.diag([2.0, 2.0, 4.0, 1.0]))
+    pair = DiffusionPair(volume, Volume(brain * np.float32(5e-6), volume.affine), 1000.0)
+    # When it is delivered
+    drafted(replace(PREPARED, pair=pair), pacs).deliver(claimed, NOW)
+    # Then the PACS gets what it takes, the picture in a series of its own
+    assert peer.roles() == roles
+    series = [str(dcmread(path, stop_before_pixels=True).SeriesInstanceUID) for _, path, _ in peer.sent]
+    assert len(set(series)) == 1 + ("picture" in roles)
+
+
+def test_the_same_rules_make_the_same_documents(documented: Callable[..., list[Path]], tmp_path: Path) -> None:
     assert documented(rules=[RULE]) == documented(rules=[RULE])
-    assert len(list((tmp_path / "results").glob("*.dcm"))) == 1
+    assert len(list((tmp_path / "results").glob("*.dcm"))) == 2
 
 
-def test_other_series_settings_make_another_document(documented: Callable[..., Path]) -> None:
+def test_other_series_settings_make_other_documents(documented: Callable[..., list[Path]]) -> None:
     other = {**RULE, "b_value_s_per_mm2": 1000}
     variants: list[dict[str, object]] = [
         {},
@@ -142,8 +238,127 @@ def test_other_series_settings_make_another_document(documented: Callable[..., P
         {"compute_adc": False},
         {"compute_trace": False},
     ]
-    made = {documented(**variant).name for variant in variants}
-    assert len(made) == len(variants)
+    made = {path for variant in variants for path in documented(**variant)}
+    assert len(made) == 2 * len(variants)
     # What is written out though it is the default changes nothing
-    assert documented(repeats="refuse", compute_adc=True).name in made
-    assert len({documented(**variant).name for variant in variants} | made) == len(variants)
+    assert set(documented(repeats="refuse", compute_adc=True)) <= made
+
+
+def test_a_crash_between_two_objects_sends_only_what_is_missing(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, database: Database, tmp_path: Path, peer: Peer
+) -> None:
+    # Given a worker that dies when it has delivered the first object
+    pipeline = drafted()
+    peer.fails["measurements"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.deliver(claimed, NOW)
+    composed = deliveries.kept_objects(database, claimed, pipeline.destination_name)
+    assert [(kept.role, kept.is_delivered) for kept in composed.values()] == [
+        ("narrative", True),
+        ("measurements", False),
+    ]
+    kept_bytes = (tmp_path / composed["measurements"].path).read_bytes()
+    with pytest.raises(ValueError, match="lacks"):
+        jobs.finish(database, claimed, pipeline.destination_name, 2.0)
+    # When another attempt is made a day later
+    peer.fails.clear()
+    drafted_later = Pipeline(Settings(storage={"data_dir": tmp_path}), database)
+    drafted_later.deliver(claimed, NOW + timedelta(days=1))
+    # Then the first is not sent again and the second is the object of the first attempt, byte for byte
+    assert peer.roles() == ["narrative", "measurements"]
+    assert peer.sent[1][2] == kept_bytes
+    jobs.finish(database, claimed, pipeline.destination_name, 3.0)
+
+
+def test_an_answer_that_was_lost_sends_the_same_bytes_again(
+    drafted: Callable[..., Pipeline],
+    claimed: ClaimedJob,
+    database: Database,
+    peer: Peer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a worker that dies after the peer stored the first object and before that is on record
+    pipeline = drafted()
+    with monkeypatch.context() as broken:
+        broken.setattr(deliveries, "mark_delivered", dies)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.deliver(claimed, NOW)
+    # When it is tried again
+    pipeline.deliver(claimed, NOW + timedelta(days=1))
+    # Then the peer was sent the same object twice and knew it
+    assert peer.roles() == ["narrative", "narrative", "measurements"]
+    assert peer.sent[0] == peer.sent[1]
+    detail = views.study(database, STUDY)
+    assert detail is not None
+    assert [(sent.role, sent.status) for sent in detail.deliveries] == [("narrative", 0x0111), ("measurements", 0x0000)]
+
+
+def dies(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_object_that_is_refused_keeps_no_other_back(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, database: Database, peer: Peer
+) -> None:
+    pipeline = drafted()
+    peer.fails["narrative"] = DestinationRefused("no-presentation-context", "not accepted")
+    with pytest.raises(DestinationRefused):
+        pipeline.deliver(claimed, NOW)
+    assert peer.roles() == ["measurements"]
+    # What another attempt may mend comes before what none can
+    peer.sent.clear()
+    forget_deliveries(database)
+    peer.fails["measurements"] = DestinationUnavailable("no-connection", "no TCP connection")
+    with pytest.raises(DestinationUnavailable):
+        pipeline.deliver(claimed, NOW)
+    assert peer.roles() == []
+
+
+def test_a_destination_that_moved_gets_the_same_bytes(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, database: Database, tmp_path: Path, peer: Peer
+) -> None:
+    # Given a result of which one part was delivered before the PACS moved
+    pipeline = drafted()
+    peer.fails["measurements"] = DestinationUnavailable("no-connection", "no TCP connection")
+    with pytest.raises(DestinationUnavailable):
+        pipeline.deliver(claimed, NOW)
+    composed = {path: path.read_bytes() for path in (tmp_path / "results").glob("*.dcm")}
+    # When it is delivered to the new address
+    peer.fails.clear()
+    moved = Pipeline(Settings(storage={"data_dir": tmp_path}, pacs={"port": 11999}), database)
+    assert moved.destination_name != pipeline.destination_name
+    moved.deliver(claimed, NOW + timedelta(days=1))
+    # Then it gets both objects, as they were composed for the old one
+    assert peer.roles() == ["narrative", "narrative", "measurements"]
+    assert {path: content for _, path, content in peer.sent} == composed
+    jobs.finish(database, claimed, moved.destination_name, 3.0)
+
+
+def test_an_object_whose_file_was_spoilt_is_composed_again_before_it_is_sent(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, database: Database, tmp_path: Path, peer: Peer
+) -> None:
+    pipeline = drafted()
+    peer.fails = {role: DestinationUnavailable("no-connection", "no TCP connection") for role in DOCUMENTS}
+    with pytest.raises(DestinationUnavailable):
+        pipeline.deliver(claimed, NOW)
+    spoilt = deliveries.kept_objects(database, claimed, pipeline.destination_name)["measurements"]
+    (tmp_path / spoilt.path).write_bytes(b"half")
+    peer.fails.clear()
+    pipeline.deliver(claimed, NOW)
+    assert hashlib.sha256(peer.sent[1][2]).hexdigest() == spoilt.sha256
+
+
+def test_the_lesion_mask_reaches_what_is_composed(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Result] = []
+
+    def watched(result: Result, identity: SrIdentity) -> Dataset:
+        seen.append(result)
+        return compose_narrative(result.report, result.source, identity=identity)
+
+    monkeypatch.setitem(DOCUMENTS, "narrative", watched)
+    drafted().deliver(claimed, NOW)
+    (result,) = seen
+    assert result.lesion_mask is not None
+    np.testing.assert_array_equal(result.lesion_mask, MASK)

@@ -17,7 +17,7 @@ from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch, Stu
 from pirtad.worker import lease
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
 from pirtad.worker.errors import DestinationRefused, DestinationUnavailable
-from pirtad.worker.ledger import jobs, receiving, views
+from pirtad.worker.ledger import deliveries, jobs, receiving, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
 from pirtad.worker.ledger.tables import Job
@@ -47,11 +47,11 @@ class Scripted(Pipeline):
     def infer(self, job: ClaimedJob) -> None:
         self._run(Stage.INFER, job)
 
-    def deliver(self, job: ClaimedJob, now: datetime) -> int:
-        result = jobs.PersistedResult("2.25.7", "a" * 64, "results/2.25.7.dcm")
-        jobs.keep_result(self._ledger, job, self.destination_name, result)
+    def deliver(self, job: ClaimedJob, now: datetime) -> None:
+        kept = deliveries.KeptObject("narrative", "2.25.7", "a" * 64, "results/2.25.7.dcm")
+        deliveries.keep(self._ledger, job, self.destination_name, [kept])
         self._run(Stage.DELIVER, job)
-        return 0x0000
+        deliveries.mark_delivered(self._ledger, job, self.destination_name, kept, 0x0000, now.timestamp())
 
 
 @pytest.fixture

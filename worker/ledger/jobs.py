@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from pirtad.worker.contract import SHELVED, UNFINISHED, JobMessage, JobState, Stage, StudyState
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.receiving import queue_again
+from pirtad.worker.ledger.receiving import is_partly_delivered, queue_again
 from pirtad.worker.ledger.tables import Delivery, Instance, Job, JobInstance, Study
 
 # A message this old is taken for lost, e.g. with a worker that died holding it. If it is not, the second one does
@@ -55,15 +55,6 @@ class ClaimedJob:
     owner: str
     opened_at: float
     files: tuple[JobFile, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PersistedResult:
-    """A composed object that lies on disk, synced."""
-
-    sop_instance_uid: str
-    sha256: str
-    path: str  # relative to the data directory
 
 
 # --- dispatcher ---------------------------------------------------------------------------------------------------
@@ -169,13 +160,13 @@ def claim(
 def renew(database: Database, claimed: ClaimedJob, now: float, lease_s: float) -> None:
     """Prolong the lease; `ClaimLost` if the job is another's by now."""
     with database.transaction() as session:
-        _owned(session, claimed).lease_until = now + lease_s
+        owned(session, claimed).lease_until = now + lease_s
 
 
 def advance(database: Database, claimed: ClaimedJob, to: Stage, now: float) -> JobMessage:
     """The stage is done and its result on disk; the job waits for the next one."""
     with database.transaction() as session:
-        job = _owned(session, claimed)
+        job = owned(session, claimed)
         append(session, now, "finished", claimed.stage, job.study_id, job.id)
         job.stage, job.state, job.attempts, job.failures = to, JobState.QUEUED, 0, 0
         job.owner, job.lease_until, job.published_at, job.next_attempt_at = None, None, None, now
@@ -186,48 +177,28 @@ def advance(database: Database, claimed: ClaimedJob, to: Stage, now: float) -> J
 def keep_report(database: Database, claimed: ClaimedJob, territory: str, text: str) -> None:
     """Keep the drafted report where `status` and the page can show it."""
     with database.transaction() as session:
-        job = _owned(session, claimed)
+        job = owned(session, claimed)
         job.territory, job.report_text = territory, text
 
 
-def keep_result(database: Database, claimed: ClaimedJob, destination: str, result: PersistedResult) -> None:
-    """Record, before it is sent, which object this destination gets."""
+def finish(database: Database, claimed: ClaimedJob, destination: str, now: float) -> None:
+    """The destination has every object: the job is done and the study reported. ValueError when it lacks one."""
     with database.transaction() as session:
-        _owned(session, claimed)
-        delivery = session.scalar(
-            select(Delivery).where(Delivery.job_id == claimed.job_id, Delivery.destination == destination)
-        )
-        if delivery is None:
-            delivery = Delivery(job_id=claimed.job_id, destination=destination)
-            session.add(delivery)
-        delivery.sop_instance_uid, delivery.sha256, delivery.path = result.sop_instance_uid, result.sha256, result.path
-
-
-def result_of(database: Database, claimed: ClaimedJob, sop_instance_uid: str) -> PersistedResult | None:
-    """The object of this UID, if an earlier attempt composed it: those bytes are sent again, never others."""
-    with database.reading() as session:
-        row = session.scalar(
-            select(Delivery).where(Delivery.job_id == claimed.job_id, Delivery.sop_instance_uid == sop_instance_uid)
-        )
-        return None if row is None else PersistedResult(row.sop_instance_uid, row.sha256, row.path)
-
-
-def finish(database: Database, claimed: ClaimedJob, destination: str, status: int, now: float) -> None:
-    """The destination has the object: the job is done and the study reported."""
-    with database.transaction() as session:
-        job = _owned(session, claimed)
-        delivery = session.scalars(
+        job = owned(session, claimed)
+        deliveries = session.scalars(
             select(Delivery).where(Delivery.job_id == job.id, Delivery.destination == destination)
-        ).one()
-        delivery.delivered_at, delivery.status = now, status
-        append(session, now, "delivered", f"{delivery.sop_instance_uid} to {destination}", job.study_id, job.id)
+        ).all()
+        if not deliveries or any(delivery.delivered_at is None for delivery in deliveries):
+            raise ValueError(f"job {job.id} has objects that {destination} lacks")
+        objects = "1 object" if len(deliveries) == 1 else f"{len(deliveries)} objects"
+        append(session, now, "delivered", f"{objects} to {destination}", job.study_id, job.id)
         _end(session, job, JobState.DONE, StudyState.REPORTED, now)
 
 
 def defer(database: Database, claimed: ClaimedJob, until: float, error: str, now: float, *, is_failure: bool) -> None:
     """The attempt brought no result and another follows at `until`; only failures use up the job's attempts."""
     with database.transaction() as session:
-        job = _owned(session, claimed)
+        job = owned(session, claimed)
         job.state, job.next_attempt_at, job.last_error = JobState.WAITING, until, error
         job.owner, job.lease_until, job.published_at = None, None, None
         job.failures += is_failure
@@ -242,7 +213,7 @@ def shelve(
 ) -> None:
     """End the job without a report: SET_ASIDE (the input) or FAILED (the system), with a reason and what to do."""
     with database.transaction() as session:
-        job = _owned(session, claimed)
+        job = owned(session, claimed)
         job.last_error = reason
         append(session, now, str(state), f"{claimed.stage}: {reason}", job.study_id, job.id, {"code": code})
         _end(session, job, state, StudyState(state), now, code, reason, hint)
@@ -252,7 +223,10 @@ def shelve(
 
 
 def retry(database: Database, study_uid: str, now: float) -> JobMessage:
-    """Start a shelved study's newest job again; `NotPossible` for any other."""
+    """Start a shelved study's newest job again; `NotPossible` for any other.
+
+    A job of which a part was delivered goes on with what is missing.
+    """
     with database.transaction() as session:
         study = _study(session, study_uid)
         job = _newest_job(session, study)
@@ -262,7 +236,7 @@ def retry(database: Database, study_uid: str, now: float) -> JobMessage:
             )
         append(session, now, "retried", "by an operator", study.id, job.id)
         queue_again(session, study, job, now)
-        return JobMessage(job.id, Stage.PREPARE)
+        return JobMessage(job.id, Stage(job.stage))
 
 
 def cancel(database: Database, study_uid: str, now: float) -> None:
@@ -276,8 +250,17 @@ def cancel(database: Database, study_uid: str, now: float) -> None:
             raise NotPossible(f"study {study_uid} is {study.state}: there is nothing to cancel")
         if job.stage == Stage.DELIVER and job.state == JobState.RUNNING:
             raise NotPossible(f"study {study_uid} is being delivered at this moment")
-        append(session, now, "cancelled", "by an operator", study.id, job.id)
-        _end(session, job, JobState.CANCELLED, StudyState.CANCELLED, now, "cancelled", "cancelled by an operator")
+        partly = "; a part of its report had been delivered" if is_partly_delivered(session, job) else ""
+        append(session, now, "cancelled", f"by an operator{partly}", study.id, job.id)
+        _end(
+            session,
+            job,
+            JobState.CANCELLED,
+            StudyState.CANCELLED,
+            now,
+            "cancelled",
+            f"cancelled by an operator{partly}",
+        )
 
 
 # --- shared -------------------------------------------------------------------------------------------------------
@@ -293,7 +276,8 @@ def _locked(session: Session, job_id: str) -> Job | None:
     return session.scalars(locked).one()
 
 
-def _owned(session: Session, claimed: ClaimedJob) -> Job:
+def owned(session: Session, claimed: ClaimedJob) -> Job:
+    """The job, locked, while its claim holds; `ClaimLost` otherwise."""
     job = _locked(session, claimed.job_id)
     if (
         job is None

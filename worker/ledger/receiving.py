@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from pirtad.worker.contract import UNFINISHED, JobState, Stage, StudyState, job_key
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.tables import Instance, Job, JobInstance, Series, Study
+from pirtad.worker.ledger.tables import Delivery, Instance, Job, JobInstance, Series, Study
 
 # Study, series and instance are each inserted once; more rounds than that are lost only to ever new collisions.
 _COLLISIONS = 10
@@ -159,6 +159,7 @@ def open_job(database: Database, study_uid: str, now: float) -> tuple[Opened, st
             return Opened.NOTHING_NEW, same.id
         for job in jobs:
             is_reported = job.state == JobState.DONE or (job.state in UNFINISHED and job.stage == Stage.DELIVER)
+            is_reported = is_reported or (job is not same and is_partly_delivered(session, job))
             if is_reported or job.state == JobState.CANCELLED:
                 study.note = _late(session, job, newest)
                 append(session, now, "late_images", study.note, study.id, job.id)
@@ -201,9 +202,17 @@ def _images(number: int) -> str:
     return "1 image" if number == 1 else f"{number} images"
 
 
+def is_partly_delivered(session: Session, job: Job) -> bool:
+    """Whether a destination has one of the job's objects: another draft would be a second report beside it."""
+    delivered = select(Delivery.id).where(Delivery.job_id == job.id, Delivery.delivered_at.is_not(None))
+    return session.scalar(delivered.limit(1)) is not None
+
+
 def queue_again(session: Session, study: Study, job: Job, now: float) -> None:
-    """Put a job at its start, within the caller's transaction."""
-    job.state, job.stage, job.attempts, job.failures = JobState.QUEUED, Stage.PREPARE, 0, 0
+    """Put a job at its start, within the caller's transaction; where a part was delivered, at its last stage."""
+    # A job that is not in the database yet has no id that a delivery could refer to.
+    stage = Stage.DELIVER if is_partly_delivered(session, job) else Stage.PREPARE
+    job.state, job.stage, job.attempts, job.failures = JobState.QUEUED, stage, 0, 0
     job.next_attempt_at, job.published_at = now, None
     job.owner, job.lease_until, job.finished_at, job.last_error = None, None, None, ""
     study.state = StudyState.QUEUED

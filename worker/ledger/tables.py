@@ -99,14 +99,15 @@ class JobInstance(Base):
 
 
 class Delivery(Base):
-    """A composed object and whether its destination has it. Written before the first attempt to send."""
+    """A composed object and whether its destination has it. All objects of a job are written before any is sent."""
 
     __tablename__ = "deliveries"
-    __table_args__ = (UniqueConstraint("job_id", "destination"),)
+    __table_args__ = (UniqueConstraint("job_id", "destination", "role"),)
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     destination: Mapped[str] = mapped_column(String(300))
+    role: Mapped[str] = mapped_column(String(16))  # what the object is: narrative, measurements
     sop_instance_uid: Mapped[str] = mapped_column(UID)
     sha256: Mapped[str] = mapped_column(SHA256)
     path: Mapped[str] = mapped_column(Text)

@@ -55,6 +55,7 @@ class DeliveryView:
     """One composed object."""
 
     destination: str
+    role: str
     sop_instance_uid: str
     path: str
     delivered_at: float | None
@@ -102,9 +103,12 @@ def study(database: Database, study_uid: str) -> StudyDetail | None:
             ),
             report_text="" if job is None else job.report_text,
             deliveries=tuple(
-                DeliveryView(d.destination, d.sop_instance_uid, d.path, d.delivered_at, d.status)
+                DeliveryView(d.destination, d.role, d.sop_instance_uid, d.path, d.delivered_at, d.status)
                 for d in session.scalars(
-                    select(Delivery).join(Job, Job.id == Delivery.job_id).where(Job.study_id == row.id)
+                    select(Delivery)
+                    .join(Job, Job.id == Delivery.job_id)
+                    .where(Job.study_id == row.id)
+                    .order_by(Delivery.id)
                 )
             ),
             events=tuple(_events(session, Event.study_id == row.id, limit=1000)),

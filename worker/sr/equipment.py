@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from highdicom.sr import CodedConcept, ContentItem, DeviceObserverIdentifyingAttributes, ObserverContext
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
@@ -37,10 +40,31 @@ def observer_uid(provenance: Provenance) -> str:
     )
 
 
+def serial_number(provenance: Provenance) -> str:
+    """Of the observing device: software has none but what it is made of, so the number of its UID."""
+    return observer_uid(provenance).rpartition(".")[2]
+
+
+def device_observer(provenance: Provenance) -> Sequence[ContentItem]:
+    """TID 1002 and 1004: a device observed, no person did."""
+    observer: Sequence[ContentItem] = ObserverContext(
+        observer_type=CodedConcept("121007", "DCM", "Device"),
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=observer_uid(provenance),
+            name=MODEL_NAME,
+            manufacturer_name=MANUFACTURER,
+            model_name=f"{MODEL_NAME} {provenance.pirtad_version}",
+            serial_number=serial_number(provenance),
+        ),
+    )
+    return observer
+
+
 def add_general_equipment(dataset: Dataset, provenance: Provenance) -> None:
-    """General Equipment module of the report itself."""
+    """General Equipment module of the report itself, with what Enhanced General Equipment asks for (C.7.5.2)."""
     dataset.Manufacturer = MANUFACTURER
     dataset.ManufacturerModelName = MODEL_NAME
+    dataset.DeviceSerialNumber = serial_number(provenance)
     dataset.SoftwareVersions = provenance.pirtad_version[:_LO_CHARACTERS]
 
 

@@ -17,6 +17,7 @@ from pirtad.inference.report.report import Provenance, Registry
 
 SERIES_NUMBER = 9100  # chosen, see ADR 6: after what scanners count to
 NARRATIVE = "narrative"
+MEASUREMENTS = "measurements"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,15 @@ from highdicom.sr import (
     CodedConcept,
     ContainerContentItem,
     ContentItem,
-    DeviceObserverIdentifyingAttributes,
     LanguageOfContentItemAndDescendants,
-    ObserverContext,
     TextContentItem,
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from pirtad.inference.report.report import DRAFT_MARK, NOT_PROVIDED, Provenance, Report, SimilarCase
+from pirtad.inference.report.report import DRAFT_MARK, NOT_ASSESSED, NOT_PROVIDED, Report, SimilarCase
 from pirtad.worker.sr import codes
-from pirtad.worker.sr.equipment import MANUFACTURER, MODEL_NAME, observer_uid
+from pirtad.worker.sr.equipment import MANUFACTURER, device_observer
 from pirtad.worker.sr.source import SourceStudy
 
 # UT allows tab, line feed, form feed and carriage return of the control characters (PS3.5 6.1.3); escape belongs to
@@ -39,7 +37,7 @@ def content_tree(report: Report, source: SourceStudy) -> Dataset:
     root.ContentSequence = [
         *LanguageOfContentItemAndDescendants(CodedConcept.from_code(codes.ENGLISH)),
         CodeContentItem(name=codes.PROCEDURE_REPORTED, value=codes.MR_BRAIN, relationship_type="HAS CONCEPT MOD"),
-        *_observer(report.provenance),
+        *device_observer(report.provenance),
         _section(codes.SUMMARY, [_text(codes.SUMMARY, DRAFT_MARK)]),
         _section(
             codes.CLINICAL_INFORMATION,
@@ -49,26 +47,14 @@ def content_tree(report: Report, source: SourceStudy) -> Dataset:
             ],
         ),
         _section(codes.HISTORY, [_text(codes.HISTORY, report.past_medical_history)]),
-        _section(codes.FINDINGS, [_text(codes.FINDING, report.findings)]),
-        _section(codes.IMPRESSIONS, [_text(codes.IMPRESSION, report.impression)]),
+        _section(codes.FINDINGS, [_text(codes.FINDING, one) for one in (report.findings, *report.measured)]),
+        _section(
+            codes.IMPRESSIONS, [_text(codes.IMPRESSION, one) for one in (report.impression, *report.abstained_because)]
+        ),
         *_similar_cases(report.similar),
         _section(codes.CURRENT_PROCEDURE, _about(report, source)),
     ]
     return root
-
-
-def _observer(provenance: Provenance) -> Sequence[ContentItem]:
-    """TID 1002 and 1004: a device observed, no person did."""
-    observer: Sequence[ContentItem] = ObserverContext(
-        observer_type=CodedConcept("121007", "DCM", "Device"),
-        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=observer_uid(provenance),
-            name=MODEL_NAME,
-            manufacturer_name=MANUFACTURER,
-            model_name=f"{MODEL_NAME} {provenance.pirtad_version}",
-        ),
-    )
-    return observer
 
 
 def _similar_cases(similar: Sequence[SimilarCase]) -> list[ContentItem]:
@@ -87,7 +73,8 @@ def _about(report: Report, source: SourceStudy) -> list[ContentItem]:
         report.caution(),
         *report.image_notes,
         _assessed(source),
-        "Not assessed: haemorrhage, vessels, side and size of a lesion, and every other series of the study.",
+        NOT_ASSESSED if report.lesion is not None else f"{NOT_ASSESSED} Side and size were not measured.",
+        f"Findings and impression: {report.basis}.",
         f"Drafted by {MANUFACTURER} {provenance.pirtad_version} without human review. "
         f"Image encoder: {provenance.encoder_name}, sha256 {provenance.encoder_sha256}; "
         f"preprocessing {provenance.preprocessing_version}. Case base: sha256 {provenance.case_base_sha256}.",

@@ -18,18 +18,14 @@ def simulated() -> SimulatedStudy:
     return simulate(412, Territory.NORMAL)
 
 
-def test_no_draft_for_a_minor(study) -> None:
-    study.put("dwi", PatientAge="017Y")
-    with pytest.raises(StudyNotUsable) as caught:
-        prepare(study.files, DEFAULT_RULES)
-    assert caught.value.code == "not_adult"
-
-
-def test_an_adult_of_the_least_age_is_prepared(study, simulated: SimulatedStudy, tmp_path: Path) -> None:
+def test_a_study_is_prepared_with_its_volumes_and_its_patient(study, simulated: SimulatedStudy, tmp_path: Path) -> None:
     header = replace(study.header, age="018Y")
     files = write_study(tmp_path / "adult", simulated.dwi, simulated.adc_mm2_per_s, header)
     prepared = prepare(files, DEFAULT_RULES)
     assert prepared.registry.age_years == 18
+    assert prepared.patient_id == header.patient_id
+    assert prepared.pair is not None
+    assert prepared.pair.dwi.array.shape == simulated.dwi.array.shape
     assert len(prepared.dwi_uids) == len(prepared.adc_uids) == simulated.dwi.array.shape[2]
     assert not prepared.image_notes
     assert not prepared.adc_is_computed

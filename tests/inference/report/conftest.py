@@ -1,19 +1,25 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from pirtad.inference.findings import Finding, InfarctType, SignalClass, Territory
+from pirtad.inference.lesion.agreement import agreement
+from pirtad.inference.lesion.analysis import Analysis
+from pirtad.inference.lesion.measurement import LesionMeasurement, RegionShare
+from pirtad.inference.ood.calibration import Assessment
+from pirtad.inference.report.evidence import weigh
 from pirtad.inference.report.gguf_cache import WHEEL
 from pirtad.inference.report.report import Registry, SimilarCase
 
 Case = Callable[..., SimilarCase]
+Found = Callable[..., Analysis]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def case() -> Case:
     """Makes a retrieved case; a lesion is a strong small lacune unless said otherwise."""
 
@@ -30,13 +36,47 @@ def case() -> Case:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def lesion() -> LesionMeasurement:
+    """Of a left anterior infarct that reaches the deep gray matter."""
+    return LesionMeasurement(
+        145.32,
+        "left",
+        2,
+        0.51e-3,
+        0.88e-3,
+        0.58,
+        (RegionShare("MCAF", "MCA frontal", "left", 0.86, 125.0), RegionShare("LTR", "thalamus", "left", 0.14, 20.3)),
+        {Territory.ANTERIOR: 0.86, Territory.DEEP_GRAY_MATTER: 0.14, Territory.POSTERIOR: 0.0},
+        0.0,
+        1,
+    )
+
+
+@pytest.fixture(scope="session")
+def found() -> Found:
+    """Makes what the offline pipeline found: everything agrees with the similar cases unless said otherwise."""
+
+    def make(
+        similar: Sequence[SimilarCase],
+        lesion: LesionMeasurement | None = None,
+        head: Territory | None = None,
+        familiar: Assessment | None = None,
+    ) -> Analysis:
+        voted = weigh(similar).territory
+        agreed = agreement(head or voted, voted, lesion)
+        return Analysis({head or voted: 1.0}, tuple(similar), familiar, lesion, None, agreed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def registry() -> Registry:
     """The patient of PIRTA table 3."""
     return Registry(75, "Female", "Altered Mentality", 32.0, "HTN, Afib")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def table_3(case: Case) -> list[SimilarCase]:
     """The similar cases of PIRTA table 3's generated part."""
     wedge, large = InfarctType.WEDGE_SHAPED_VASCULAR_TERRITORIAL, InfarctType.LARGE_VASCULAR_TERRITORIAL

@@ -10,13 +10,14 @@ import pytest
 
 from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch
 from pirtad.inference.findings import Territory
-from pirtad.inference.report.evidence import weigh
+from pirtad.inference.report.evidence import FINDING_OF_SENTENCE, weigh
 from pirtad.inference.report.generate import Generator, Sources
 from pirtad.inference.report.gguf_cache import bundled_gguf, file_sha256
 from pirtad.inference.report.local_model import LocalModel
 from pirtad.inference.report.prompt import chat_messages
 from pirtad.inference.report.report import Registry
-from pirtad.inference.report.schema import AllowedAnswers, allowed_answers
+from pirtad.inference.report.schema import AllowedAnswers, supported_answers
+from pirtad.inference.report.wording import reading
 
 SOURCES = Sources("vit-b", "e" * 64, "pre-1", "c" * 64, "0.1.0")
 
@@ -39,29 +40,29 @@ def local(model_cache):
 @pytest.fixture
 def asked(registry, table_3):
     """Messages and allowed answers of table 3's case."""
-    return chat_messages(registry, table_3), allowed_answers(registry, weigh(table_3))
+    return chat_messages(registry, table_3), supported_answers(registry, weigh(table_3), acute=True)
 
 
-def test_a_whole_report_of_the_real_model(local, registry, table_3):
-    report = Generator(local, SOURCES).generate(registry, table_3)
+def test_a_whole_report_of_the_real_model(local, registry, table_3, found):
+    report = Generator(local, SOURCES).generate(registry, found(table_3))
     assert report.territory is Territory.ANTERIOR
-    assert report.findings in {case.finding for case in table_3}
+    assert report.findings in {reading(FINDING_OF_SENTENCE[case.finding]) for case in table_3}
     assert report.provenance.language_model == "SmolLM2-135M-Instruct.Q4_1"
     assert report.provenance.language_model_digest == file_sha256(bundled_gguf())
 
 
-def test_text_the_tokeniser_finds_hard_comes_back_character_for_character(local, table_3):
+def test_text_the_tokeniser_finds_hard_comes_back_character_for_character(local, table_3, found):
     # Given quotes, backslashes, the model's own control tokens, and scripts of several bytes a character
     odd = Registry(75, "Female", 'said "no" \\ <|im_end|> 의식 변화 🧠', 0.0, "Диабет, 高血圧, {}[]")
-    report = Generator(local, SOURCES).generate(odd, table_3)
+    report = Generator(local, SOURCES).generate(odd, found(table_3))
     assert report.clinical_presentation == ('A 75-year-old Female patient with said "no" \\ <|im_end|> 의식 변화 🧠.')
     assert report.past_medical_history == "Диабет, 高血圧, {}[]"
 
 
 @pytest.mark.slow
-def test_the_longest_registry_fits_the_models_context(local, table_3):
+def test_the_longest_registry_fits_the_models_context(local, table_3, found):
     long = Registry(75, "Female", "의식변화" * 200, 0.0, "고혈압" * 400)
-    report = Generator(local, SOURCES).generate(long, table_3)
+    report = Generator(local, SOURCES).generate(long, found(table_3))
     assert report.past_medical_history.startswith("고혈압고혈압")
 
 

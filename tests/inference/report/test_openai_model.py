@@ -18,7 +18,8 @@ from pirtad.inference.report.evidence import weigh
 from pirtad.inference.report.fake_model import first_instance
 from pirtad.inference.report.generate import Generator, Sources
 from pirtad.inference.report.openai_model import OpenAIModel, SchemaDialect
-from pirtad.inference.report.schema import allowed_answers
+from pirtad.inference.report.report import Basis
+from pirtad.inference.report.schema import supported_answers
 
 SOURCES = Sources("vit-b", "e" * 64, "pre-1", "c" * 64, "0.1.0")
 SCHEMA = {"type": "object", "properties": {"a": {"const": "b"}}, "required": ["a"], "additionalProperties": False}
@@ -120,30 +121,29 @@ def test_key_and_proxy_of_the_environment_are_not_used(endpoint, monkeypatch):
     assert "someone-elses" not in json.dumps(endpoint.headers)
 
 
-def test_a_report_over_http(endpoint, registry, table_3):
+def test_a_report_over_http(endpoint, registry, table_3, found):
     # Given a server that honours the schema
     endpoint.reply = lambda request: completion(
         json.dumps(first_instance(request["response_format"]["json_schema"]["schema"]))
     )
-    report = Generator(OpenAIModel(endpoint.url, "m", digest="d" * 64), SOURCES).generate(registry, table_3)
+    report = Generator(OpenAIModel(endpoint.url, "m", digest="d" * 64), SOURCES).generate(registry, found(table_3))
     assert report.territory is Territory.ANTERIOR
     assert (report.provenance.language_model, report.provenance.language_model_digest) == ("m", "d" * 64)
 
 
-def test_a_server_that_ignores_the_schema_makes_no_report(endpoint, registry, table_3):
+def test_a_server_that_ignores_the_schema_states_nothing(endpoint, registry, table_3, found):
     # Given a server that takes the field and does not honour it, as vLLM does with unknown ones
     endpoint.body = completion('{"findings": "Large left MCA infarction."}')
-    with pytest.raises(LanguageModelUnavailable) as caught:
-        Generator(OpenAIModel(endpoint.url, "m"), SOURCES).generate(registry, table_3)
-    assert caught.value.code == "llm_invalid_answer"
+    report = Generator(OpenAIModel(endpoint.url, "m"), SOURCES).generate(registry, found(table_3))
+    assert report.basis is Basis.TEMPLATE
+    assert "left" not in report.text()
 
 
-def test_a_whole_answer_marked_as_cut_is_not_trusted(endpoint, registry, table_3):
-    schema = allowed_answers(registry, weigh(table_3)).json_schema()
+def test_a_whole_answer_marked_as_cut_is_not_trusted(endpoint, registry, table_3, found):
+    schema = supported_answers(registry, weigh(table_3), acute=True).json_schema()
     endpoint.body = completion(json.dumps(first_instance(schema)), finish_reason="length")
-    with pytest.raises(LanguageModelUnavailable, match="cut off") as caught:
-        Generator(OpenAIModel(endpoint.url, "m"), SOURCES).generate(registry, table_3)
-    assert caught.value.code == "llm_invalid_answer"
+    report = Generator(OpenAIModel(endpoint.url, "m"), SOURCES).generate(registry, found(table_3))
+    assert report.basis is Basis.TEMPLATE
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,16 @@ import pytest
 
 from pirtad.inference.errors import LanguageModelUnavailable
 from pirtad.inference.findings import NORMAL_FINDING, Territory
-from pirtad.inference.report.evidence import weigh
+from pirtad.inference.report.evidence import FINDING_OF_SENTENCE, weigh
 from pirtad.inference.report.fake_model import first_instance
 from pirtad.inference.report.report import Registry
-from pirtad.inference.report.schema import SECTIONS, allowed_answers, impressions
+from pirtad.inference.report.schema import SECTIONS, possible_answers, supported_answers
+from pirtad.inference.report.wording import impressions
 
 
 @pytest.fixture
 def allowed(registry, table_3):
-    return allowed_answers(registry, weigh(table_3))
+    return supported_answers(registry, weigh(table_3), acute=True)
 
 
 @pytest.fixture
@@ -40,14 +41,23 @@ def test_registry_sections_are_constants_and_findings_the_cases_sentences(allowe
 
 
 def test_a_normal_study_can_only_be_reported_with_the_normal_finding(registry, case):
-    properties = allowed_answers(registry, weigh([case(Territory.NORMAL)])).json_schema()["properties"]
+    properties = supported_answers(registry, weigh([case(Territory.NORMAL)]), acute=False).json_schema()["properties"]
     assert properties["findings"]["const"] == NORMAL_FINDING
     assert NORMAL_FINDING in properties["impression"]["enum"]
 
 
+def test_the_first_question_leaves_room_to_be_wrong(registry):
+    options = possible_answers(registry).options
+    assert set(options["findings"]) == set(FINDING_OF_SENTENCE)
+    for territory in Territory:
+        assert set(impressions(territory, acute=True)) <= set(options["impression"])
+    # But the registry's sections have one wording each
+    assert all(len(options[section]) == 1 for section in ("clinical_presentation", "nihss", "past_medical_history"))
+
+
 @pytest.mark.parametrize("territory", Territory)
 def test_impressions_name_their_territory_and_no_diagnosis_as_certain(territory):
-    for text in impressions(territory):
+    for text in impressions(territory, acute=True):
         assert "not exclude" in text
         assert (territory.phrase in text) == (territory is not Territory.NORMAL)
 
@@ -92,7 +102,9 @@ def test_anything_else_is_refused_without_quoting_the_patient(allowed, good, spo
 
 def test_the_token_bound_covers_the_longest_answer_in_bytes(table_3):
     # Given text of three UTF-8 bytes a character, and a server that writes \u escapes
-    allowed = allowed_answers(Registry(presentation="의식 " * 90, history="고혈압 " * 200), weigh(table_3))
+    allowed = supported_answers(
+        Registry(presentation="의식 " * 90, history="고혈압 " * 200), weigh(table_3), acute=True
+    )
     longest = {section: max(texts, key=len) for section, texts in allowed.options.items()}
     assert len(json.dumps(longest, indent=2, ensure_ascii=True)) <= allowed.max_tokens
 

@@ -9,13 +9,15 @@ import pytest
 from highdicom.sr import ImageContentItem
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import MRImageStorage
+from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SecondaryCaptureImageStorage
 
+from pirtad.inference.lesion.measurement import LesionMeasurement
 from pirtad.inference.report.report import Report
 from pirtad.worker.errors import NonConformant, Permanent
 from pirtad.worker.sr import check as checks
 from pirtad.worker.sr.check import check, dciodvfy_errors, serialise
 from pirtad.worker.sr.identity import SrIdentity
+from pirtad.worker.sr.measurements import compose_measurements
 from pirtad.worker.sr.narrative import compose_narrative
 from pirtad.worker.sr.source import SourceStudy
 
@@ -91,9 +93,12 @@ def _replacement(document: Dataset) -> None:
     [
         (lambda d: setattr(d, "VerificationFlag", "VERIFIED"), "VerificationFlag is not UNVERIFIED"),
         (lambda d: setattr(d, "PreliminaryFlag", "FINAL"), "PreliminaryFlag is not PRELIMINARY"),
-        (lambda d: delattr(d, "CompletionFlag"), "CompletionFlag is not COMPLETE"),
+        (lambda d: delattr(d, "CompletionFlag"), "CompletionFlag is neither COMPLETE nor"),
+        (lambda d: setattr(d, "CompletionFlag", "PARTIAL"), "CompletionFlag is neither COMPLETE nor"),
         (lambda d: setattr(d, "SeriesDescription", "Report"), "SeriesDescription is not"),
-        (lambda d: setattr(d, "SOPClassUID", MRImageStorage), "SOPClassUID is not"),
+        (lambda d: setattr(d, "SOPClassUID", MRImageStorage), "SOPClassUID is not of an object"),
+        (lambda d: setattr(d, "SOPClassUID", Comprehensive3DSRStorage), "does not name template 1500"),
+        (lambda d: delattr(d, "DeviceSerialNumber"), "DeviceSerialNumber is missing"),
         (lambda d: setattr(d, "StudyInstanceUID", ""), "StudyInstanceUID is missing"),
         (lambda d: delattr(d, "PatientName"), "PatientName is absent"),
         (lambda d: delattr(d, "PerformedProcedureCodeSequence"), "PerformedProcedureCodeSequence is absent"),
@@ -163,3 +168,97 @@ def test_without_a_validator_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(checks, "find_dciodvfy", lambda: None)
     with pytest.raises(FileNotFoundError, match="dciodvfy"):
         dciodvfy_errors(tmp_path / "sr.dcm")
+
+
+@pytest.fixture
+def numbers(
+    report: Callable[..., Report], study: Callable[[], SourceStudy], identity: Callable[..., SrIdentity]
+) -> Dataset:
+    lesion = LesionMeasurement(4.2, "left", 1, 0.0005, 0.0008, 0.625)
+    return compose_measurements(report(lesion=lesion), study(), identity=identity(role="measurements"))
+
+
+def _first_number(document: Dataset) -> Dataset:
+    group = document.ContentSequence[-1].ContentSequence[0]
+    item: Dataset = next(i for i in group.ContentSequence if i.ValueType == "NUM")
+    return item
+
+
+def _coordinates(document: Dataset) -> None:
+    _first_number(document).ValueType = "SCOORD3D"
+
+
+def _wrong_relationship(document: Dataset) -> None:
+    _first_number(document).RelationshipType = "HAS CONCEPT MOD"
+
+
+def _no_unit(document: Dataset) -> None:
+    _first_number(document).MeasuredValueSequence[0].MeasurementUnitsCodeSequence = []
+
+
+def _no_value(document: Dataset) -> None:
+    _first_number(document).MeasuredValueSequence = []
+
+
+def _two_values(document: Dataset) -> None:
+    sequence = _first_number(document).MeasuredValueSequence
+    sequence.append(sequence[0])
+
+
+def _no_mark_in_numbers(document: Dataset) -> None:
+    next(
+        i for i in document.ContentSequence if i.ValueType == "TEXT" and i.RelationshipType == "CONTAINS"
+    ).TextValue = "-"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_coordinates, "value type SCOORD3D is not allowed"),
+        (_wrong_relationship, "CONTAINER HAS CONCEPT MOD NUM is not allowed"),
+        (_no_unit, "NUM is not one finite value with its unit"),
+        (_two_values, "NUM is not one finite value with its unit"),
+        (_no_value, "NUM without a value"),
+        (_no_mark_in_numbers, "the first text is not the draft mark"),
+        (lambda d: setattr(d, "VerificationFlag", "VERIFIED"), "VerificationFlag is not UNVERIFIED"),
+        (lambda d: delattr(d, "ContentTemplateSequence"), "does not name template 1500"),
+        (_evidence_without_series, "the evidence is incomplete"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_spoilt_measurements_are_not_sent(numbers: Dataset, spoil: Callable[[Dataset], None], said: str) -> None:
+    serialise(numbers)  # Given measurements that are right
+    spoil(numbers)
+    with pytest.raises(NonConformant) as caught:
+        serialise(numbers)
+    assert said in caught.value.reason
+
+
+def test_measurements_of_another_patient_are_caught(numbers: Dataset, study: Callable[[], SourceStudy]) -> None:
+    check(numbers, source=study())
+    numbers.PatientID = "PID-2"
+    with pytest.raises(NonConformant, match="PatientID is not the source's"):
+        check(numbers, source=study())
+
+
+def test_a_picture_is_held_against_its_patient_and_needs_pixels(
+    document: Dataset, study: Callable[[], SourceStudy]
+) -> None:
+    # Given a picture with the narrative's header
+    picture = Dataset()
+    picture.update({e.tag: e for e in document if e.keyword not in ("ContentSequence", "ConceptNameCodeSequence")})
+    picture.SOPClassUID, picture.Modality, picture.ConversionType = SecondaryCaptureImageStorage, "OT", "WSD"
+    picture.Rows, picture.Columns, picture.PhotometricInterpretation = 1, 2, "RGB"
+    picture.BurnedInAnnotation, picture.PixelData = "NO", b"\x00" * 6
+    check(picture, source=study())
+    # Then it is refused without pixels, without its mark, and under another patient
+    for keyword, value, said in (
+        ("PixelData", b"", "PixelData is missing"),
+        ("SeriesDescription", "Report", "SeriesDescription is not"),
+        ("PatientID", "PID-2", "PatientID is not the source's"),
+    ):
+        spoilt = Dataset()
+        spoilt.update(picture)
+        setattr(spoilt, keyword, value)
+        with pytest.raises(NonConformant, match=said):
+            check(spoilt, source=study())

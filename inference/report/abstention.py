@@ -1,0 +1,62 @@
+"""When no draft is given: a reader is served better by silence with reasons than by a guess in good prose.
+
+Each reason is a sentence that a radiologist can check against the images. What was measured and retrieved is listed in
+the report all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pirtad.inference.lesion.analysis import Analysis
+from pirtad.inference.report.evidence import Evidence
+from pirtad.inference.report.report import ADULT_YEARS, Registry
+
+
+@dataclass(frozen=True, slots=True)
+class DraftRules:
+    """What a site allows.
+
+    unknown_age, minors: draft all the same. out_of_distribution: draft although the study is unlike those the models
+    were made for. least_similarity: of the most similar case that agrees, cosine in [-1, 1]. least_probability: that
+    the voted territory is right, as calibrated, 0 to 1.
+    """
+
+    unknown_age: bool = False
+    minors: bool = False
+    out_of_distribution: bool = False
+    least_similarity: float = 0.5
+    least_probability: float = 0.5
+
+
+def reasons_to_abstain(
+    registry: Registry, evidence: Evidence, analysis: Analysis, rules: DraftRules
+) -> tuple[str, ...]:
+    """A sentence each; empty when a draft may be given."""
+    said = [*_patient(registry, rules)]
+    if evidence.is_weak:
+        said.append(f"The similar cases support no one territory ({evidence.votes}).")
+    elif evidence.best_similarity < rules.least_similarity:
+        said.append(
+            f"No case is similar enough: the best similarity is {evidence.best_similarity:.2f}, "
+            f"the least for a draft {rules.least_similarity:.2f}."
+        )
+    said += analysis.agreement.contradictions
+    familiar = analysis.out_of_distribution
+    if familiar is not None:
+        if familiar.is_out and not rules.out_of_distribution:
+            said.append("The study is unlike those the models were made for: " + "; ".join(familiar.reasons) + ".")
+        if not evidence.is_weak and familiar.territory_probability < rules.least_probability:
+            said.append(
+                f"The similar cases are right about the territory in {familiar.territory_probability:.0%} of such "
+                f"studies; the least for a draft is {rules.least_probability:.0%}."
+            )
+    return tuple(said)
+
+
+def _patient(registry: Registry, rules: DraftRules) -> tuple[str, ...]:
+    if registry.age_years is None:
+        return () if rules.unknown_age else ("The patient's age is not known; drafts are for adults.",)
+    if registry.is_minor and not rules.minors:
+        return (f"The patient is under {ADULT_YEARS} years; drafts are for adults.",)
+    return ()

@@ -1,0 +1,85 @@
+"""The ledger's deliveries: the objects of a job, kept before any is sent, and which of them their destination has.
+
+Each object has a row of its own, so that a crash or a refusal between two leaves on record what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from pirtad.worker.ledger.database import Database
+from pirtad.worker.ledger.events import append
+from pirtad.worker.ledger.jobs import ClaimedJob, owned
+from pirtad.worker.ledger.tables import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class KeptObject:
+    """A composed object that lies on disk, synced. role: what it is of its job, e.g. "narrative"."""
+
+    role: str
+    sop_instance_uid: str
+    sha256: str
+    path: str  # relative to the data directory
+    is_delivered: bool = False
+
+
+def keep(database: Database, claimed: ClaimedJob, destination: str, objects: Sequence[KeptObject]) -> None:
+    """Record, before the first is sent, which objects this destination gets; all of them or none.
+
+    An object that is on record already keeps its delivery. Another one of the same role takes the place of one that
+    was not delivered; ValueError for one that was: the destination would hold two.
+    """
+    with database.transaction() as session:
+        owned(session, claimed)
+        of_job = select(Delivery).where(Delivery.job_id == claimed.job_id, Delivery.destination == destination)
+        on_record = {row.role: row for row in session.scalars(of_job)}
+        for kept in objects:
+            row = on_record.get(kept.role)
+            if row is None:
+                row = Delivery(job_id=claimed.job_id, destination=destination, role=kept.role)
+                session.add(row)
+            elif row.delivered_at is not None and row.sop_instance_uid != kept.sop_instance_uid:
+                raise ValueError(f"{destination} has another {kept.role} of job {claimed.job_id}")
+            row.sop_instance_uid, row.sha256, row.path = kept.sop_instance_uid, kept.sha256, kept.path
+
+
+def kept_objects(database: Database, claimed: ClaimedJob, destination: str) -> dict[str, KeptObject]:
+    """The job's objects on record, by role: those bytes are sent again, never others.
+
+    An object that is on record for another destination alone (the PACS moved) is not delivered to this one.
+    """
+    with database.reading() as session:
+        rows = list(session.scalars(select(Delivery).where(Delivery.job_id == claimed.job_id).order_by(Delivery.id)))
+        rows.sort(key=lambda row: row.destination == destination)  # this destination's last: they prevail
+        return {
+            row.role: KeptObject(
+                role=row.role,
+                sop_instance_uid=row.sop_instance_uid,
+                sha256=row.sha256,
+                path=row.path,
+                is_delivered=row.destination == destination and row.delivered_at is not None,
+            )
+            for row in rows
+        }
+
+
+def mark_delivered(
+    database: Database, claimed: ClaimedJob, destination: str, kept: KeptObject, status: int, now: float
+) -> None:
+    """The destination answered that it has this object. status: of its C-STORE."""
+    with database.transaction() as session:
+        job = owned(session, claimed)
+        row = session.scalars(
+            select(Delivery).where(
+                Delivery.job_id == job.id,
+                Delivery.destination == destination,
+                Delivery.sop_instance_uid == kept.sop_instance_uid,
+            )
+        ).one()
+        row.delivered_at, row.status = now, status
+        said = f"{row.role} {row.sop_instance_uid} to {destination}, status 0x{status:04X}"
+        append(session, now, "stored", said, job.study_id, job.id)
