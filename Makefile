@@ -26,7 +26,7 @@ demo: install ## the main job end to end on this machine; KEEP=1 leaves it runni
 	$(BIN)/pirtad demo $(if $(KEEP),--keep)
 
 test: install ## pass the tests
-	$(BIN)/pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'not slow'
 
 check: install ## lint, types, direction of dependencies
 	$(BIN)/ruff check .

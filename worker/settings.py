@@ -153,7 +153,7 @@ class ReportSettings(_Section):
     out_of_distribution: bool = Field(False, description="Draft for studies unlike those the models were made for.")
     least_similarity: float = Field(0.5, ge=-1, le=1, description="Cosine similarity of the best case, at least.")
     least_probability: float = Field(
-        0.5, ge=0, le=1, description="Calibrated probability that the voted territory is right, at least."
+        0.35, ge=0, le=1, description="Calibrated probability that the voted territory is right, at least."
     )
 
 

@@ -10,6 +10,10 @@ from pirtad.inference.preprocess.resample import resample
 from pirtad.inference.volume import Volume
 
 LEAST_PROBABILITY = 0.5
+# From which mean probability, and which volume, a focus is believed. Chosen on 242 simulated cases that are neither trained
+# on nor tested with: with all foci half of the 69 normal studies had one and 6 of 173 infarcts none, with these 9 and 13.
+LEAST_MEAN_PROBABILITY = 0.75
+SMALLEST_BELIEVED_ML = 0.3
 # Below it a spot is a handful of the network's voxels (0.016 ml each).
 SMALLEST_FOCUS_ML = 0.1
 # The smaller side's share from which an infarct is called bilateral; chosen.
@@ -19,9 +23,16 @@ LEAST_OF_OTHER_SIDE = 0.1
 def suspected_lesion(
     probability: NDArray[np.float32], network_affine: NDArray[np.float64], dwi: Volume
 ) -> NDArray[np.bool_]:
-    """bool (I, J, K) on the grid of `dwi`, from the probability (96, 112, 48) on the network's grid."""
+    """bool (I, J, K) on the grid of `dwi`, from the probability (96, 112, 48) on the network's grid: the foci that the
+    network is sure of."""
     there = resample(Volume(probability, network_affine), dwi.affine, _shape(dwi))
-    return there >= LEAST_PROBABILITY
+    suspected = np.zeros(there.shape, dtype=np.bool_)
+    for focus in foci_of(there >= LEAST_PROBABILITY, dwi.affine):
+        where = tuple(focus.T)
+        large = len(focus) * voxel_ml(dwi.affine) >= SMALLEST_BELIEVED_ML
+        if large and float(there[where].mean()) >= LEAST_MEAN_PROBABILITY:
+            suspected[where] = True
+    return suspected
 
 
 def foci_of(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> list[NDArray[np.int64]]:

@@ -26,7 +26,7 @@ class DraftRules:
     minors: bool = False
     out_of_distribution: bool = False
     least_similarity: float = 0.5
-    least_probability: float = 0.5
+    least_probability: float = 0.35
 
 
 def reasons_to_abstain(

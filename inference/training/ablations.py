@@ -77,7 +77,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """changes: settings other than the recipe's, those of the network under "vit". directory: "" for the recipe's name."""
+    """changes: settings other than the recipe's, those of the network under "vit". directory: "": the recipe's name."""
 
     label: str
     recipe: str

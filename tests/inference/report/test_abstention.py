@@ -69,8 +69,8 @@ def test_a_measured_infarct_is_listed_although_the_neighbours_are_normal(registr
     [
         (replace(FAMILIAR, is_out=True, reasons=("dark core",)), DraftRules(), "unlike those"),
         (replace(FAMILIAR, is_out=True, reasons=("dark core",)), DraftRules(out_of_distribution=True), ""),
-        (replace(FAMILIAR, territory_probability=0.41), DraftRules(), "41%"),
-        (replace(FAMILIAR, territory_probability=0.41), DraftRules(least_probability=0.4), ""),
+        (replace(FAMILIAR, territory_probability=0.31), DraftRules(), "31%"),
+        (replace(FAMILIAR, territory_probability=0.31), DraftRules(least_probability=0.3), ""),
         (FAMILIAR, DraftRules(least_similarity=0.9), "the best similarity is 0.87"),
     ],
 )
