@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pirtad.daemon.cli import evaluate_ood
+from pirtad.daemon.cli import evaluate_ood, evaluate_reports
 from pirtad.daemon.cli.common import DEFAULT_CACHE, Exit, printable, settings_of, stop
 from pirtad.daemon.cli.studies import AsJson
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     help="Measure retrieval and classification on simulated studies.", no_args_is_help=True, rich_markup_mode=None
 )
 evaluate_ood.app_command(app)
+evaluate_reports.app_command(app)
 
 
 class SplitName(StrEnum):

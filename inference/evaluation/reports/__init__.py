@@ -1,0 +1,1 @@
+"""What drafted reports are worth: territory, unsupported and omitted statements, wording, beside baselines."""
