@@ -46,6 +46,6 @@ def language_model(settings: Settings) -> LanguageModel:
             api_key=wanted.api_key.get_secret_value(),
             schema_dialect=SchemaDialect(wanted.schema_dialect),
         )
-    model = LocalModel(wanted.cache_dir or settings.storage.data_dir / "models")
+    model = LocalModel(wanted.cache_dir or settings.storage.data_dir / "models", adapter_dir=wanted.adapter_dir)
     model.load()
     return model

@@ -136,6 +136,7 @@ class LanguageModelSettings(_Section):
 
     backend: Literal["local", "openai"] = Field("local", description='"local" (in process) or "openai" (vLLM).')
     cache_dir: Path | None = Field(None, description="Keeps the bundled model, converted once; empty: in data_dir.")
+    adapter_dir: Path | None = Field(None, description="Adapter of `pirtad train lora`, for local.")
     base_url: str = Field("http://127.0.0.1:8000/v1", description="OpenAI-compatible endpoint, for openai.")
     model: str = Field("", description="Model or adapter name the endpoint serves, for openai.")
     api_key: SecretStr = Field(SecretStr(""), description="Key for the endpoint, if it wants one.")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pirtad.daemon.cli import train_lora
 from pirtad.daemon.cli.common import DEFAULT_CACHE, Exit, printable, stop
 
 app = typer.Typer(help="Train models on simulated studies.", no_args_is_help=True, rich_markup_mode=None)
@@ -46,6 +47,9 @@ Loaders = Annotated[int | None, typer.Option(min=0, help="Processes that prepare
 @app.callback()
 def _group() -> None:
     return
+
+
+train_lora.app_command(app)
 
 
 @app.command(
