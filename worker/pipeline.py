@@ -42,7 +42,7 @@ from pirtad.worker.selection import selection_rules
 from pirtad.worker.settings import Settings
 from pirtad.worker.sr.check import serialise
 from pirtad.worker.sr.documents import Result, documents
-from pirtad.worker.sr.identity import derive_identity
+from pirtad.worker.sr.identity import NARRATIVE, derive_identity
 from pirtad.worker.sr.source import SourceStudy
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 _REPORT = "report.json"
 _LESION = "lesion.npz"
+_DRAFT_LOST_HINT = "`pirtad retry` drafts anew where nothing has arrived; else look at what the PACS has"
 
 
 class Pipeline:
@@ -101,8 +102,8 @@ class Pipeline:
         Each object is sent on its own: that one is refused keeps no other back. Then the error that another attempt
         may mend is raised first, and the job is shelved only once every object has arrived or is refused for good.
         """
-        failed: list[WorkerError] = []
-        for kept in self._composed(job, now):
+        objects, failed = self._composed(job, now)
+        for kept in objects:
             if kept.is_delivered:
                 continue
             try:
@@ -112,7 +113,8 @@ class Pipeline:
                 continue
             deliveries.mark_delivered(self._database, job, self.destination_name, kept, outcome.status, time.time())
         if failed:
-            raise min(failed, key=lambda error: isinstance(error, Permanent))
+            # First what waiting mends, then what is counted, last what is final.
+            raise min(failed, key=lambda error: (isinstance(error, Permanent), not isinstance(error, WorkerError)))
 
     def forget(self, job: ClaimedJob) -> None:
         """Remove what only the stages needed; images, ledger and the sent object stay."""
@@ -123,18 +125,22 @@ class Pipeline:
         """The destination's name in the ledger."""
         return f"{self._destination.ae_title}@{self._destination.host}:{self._destination.port}"
 
-    def _composed(self, job: ClaimedJob, now: datetime) -> list[KeptObject]:
-        """The objects of this job, all on disk and on record before one is sent.
+    def _composed(self, job: ClaimedJob, now: datetime) -> tuple[list[KeptObject], list[Exception]]:
+        """The objects of this job, all on disk and on record before one is sent; and what kept others than the
+        narrative from being composed, which keeps nothing else back.
 
         Of an earlier attempt with the same inputs its bytes, else new ones.
         """
+        if not (self._work_dir(job) / _REPORT).exists():
+            return self._left(job), []
         draft = (self._work_dir(job) / _REPORT).read_bytes()
         drafted = json.loads(draft)
         report = Report.from_json(json.dumps(drafted["report"]))
         prepared = Prepared.load(self._work_dir(job))
         earlier = deliveries.kept_objects(self._database, job, self.destination_name)
         result: Result | None = None
-        objects = []
+        objects: list[KeptObject] = []
+        failed: list[Exception] = []
         pacs = self._settings.pacs
         wanted = documents(measurements=pacs.measurements, picture=pacs.picture and prepared.pair is not None)
         for number, (role, compose) in enumerate(wanted.items(), start=1):
@@ -151,11 +157,24 @@ class Pipeline:
             kept = earlier.get(role)
             if kept is None or kept.sop_instance_uid != identity.sop_instance_uid or not self._is_usable(kept):
                 result = result or self._result(job, report, prepared)
-                content = serialise(compose(result, identity), source=result.source)
-                kept = self._written(role, identity.sop_instance_uid, content)
+                try:
+                    content = serialise(compose(result, identity), source=result.source)
+                    kept = self._written(role, identity.sop_instance_uid, content)
+                except Exception as error:  # whatever is wrong with another object, the narrative must arrive
+                    if role == NARRATIVE:
+                        raise
+                    failed.append(error)
+                    continue
             objects.append(kept)
         deliveries.keep(self._database, job, self.destination_name, objects)
-        return objects
+        return objects, failed
+
+    def _left(self, job: ClaimedJob) -> list[KeptObject]:
+        """What is on record of a job whose draft is gone, as after a restore without the work directory."""
+        kept = list(deliveries.kept_objects(self._database, job, self.destination_name).values())
+        if not kept or not all(self._is_usable(one) for one in kept):
+            raise Permanent("draft-lost", "the draft is gone, and not all of its objects are kept", _DRAFT_LOST_HINT)
+        return kept
 
     def _result(self, job: ClaimedJob, report: Report, prepared: Prepared) -> Result:
         by_uid = {file.sop_instance_uid: self._data_dir / file.path for file in job.files}

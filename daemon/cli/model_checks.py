@@ -19,6 +19,7 @@ def models(settings: Settings) -> Finding:
     try:
         from pirtad.inference.engine import SHIPPED_CASE_BASE, SHIPPED_WEIGHTS
         from pirtad.inference.models.encoder import Encoder
+        from pirtad.inference.ood.calibration import Calibration
         from pirtad.inference.retrieval.case_base import CaseBase
     except ModuleNotFoundError as error:
         return _not_installed("models", error)
@@ -32,6 +33,9 @@ def models(settings: Settings) -> Finding:
     except OSError as error:
         advice = "check inference.weights_dir and inference.case_base_dir"
         return Finding("models", False, f"{error.filename}: {error.strerror}", advice)
+    if Calibration.load(cases) is None:
+        told = "the case base has no calibration: unfamiliar studies are not noticed"
+        return Finding("models", False, told, "fit one with `pirtad evaluate ood --fit`")
     return Finding("models", True, f"encoder {encoder.manifest.name}, {base.info().cases} cases")
 
 

@@ -117,6 +117,7 @@ def _as_json(report: Report, analysis: Analysis) -> dict[str, Any]:
     found = analysis.to_dict()
     return {
         "territory": sections.pop("territory"),
+        "is_draft": report.is_draft,
         "probabilities": found["probabilities"],
         "similar": sections.pop("similar"),
         "out_of_distribution": found["out_of_distribution"],

@@ -50,9 +50,9 @@ def _against_measurement(who: str, said: Territory, measured: Territory | None, 
     if said is measured:
         return ""
     if measured is Territory.NORMAL:
-        return f"{who} {said.phrase}, but no acute infarct was measured."
+        return f"{who} {said.phrase}, but no lesion with reduced ADC was measured."
     if said is Territory.NORMAL:
-        return f"{who} {said.phrase}, but an acute infarct of {volume_ml:.1f} ml was measured."
+        return f"{who} {said.phrase}, but a lesion with reduced ADC of {volume_ml:.1f} ml was measured."
     if measured is None:
         return ""
-    return f"{who} {said.phrase}, but most of the measured infarct lies in {measured.phrase}."
+    return f"{who} {said.phrase}, but most of the measured lesion lies in {measured.phrase}."

@@ -8,6 +8,9 @@ from typing import Any
 from pirtad.inference.findings import Territory
 from pirtad.inference.lesion.registration import Registration
 
+# A lesion of which more than this lies in no region of the atlas counts as not located.
+MOST_UNASSIGNED = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class RegionShare:
@@ -49,10 +52,11 @@ class LesionMeasurement:
 
     @property
     def dominant(self) -> Territory | None:
-        """NORMAL without a lesion, else the class with most of it; None when no class could be told."""
+        """NORMAL without a lesion, else the class with most of it; None when no class could be told, or most of the
+        lesion lies in no region."""
         if self.volume_ml == 0:
             return Territory.NORMAL
-        if not self.classes:
+        if not self.classes or (self.unassigned_share or 0) > MOST_UNASSIGNED:
             return None
         shares = self.classes
         return max(shares, key=lambda territory: shares[territory])
@@ -90,8 +94,9 @@ class LesionMeasurement:
         without = self.without_restriction
         marked = [f"Marked on DWI without reduced ADC, not counted: {without} foci"] if without else []
         if self.volume_ml == 0:
-            return ["No acute infarct measured.", *marked]
-        lines = [f"Acute infarct: {self.volume_ml:.1f} ml, {self.foci} foci, side: {self.side or 'not known'}"]
+            return ["No lesion with reduced ADC measured.", *marked]
+        side = self.side or "not known"
+        lines = [f"Lesion with reduced ADC: {self.volume_ml:.1f} ml, {self.foci} foci, side: {side}"]
         if self.mean_adc_mm2_per_s is not None:
             opposite = ""
             if self.mirrored_adc_mm2_per_s is not None and self.adc_ratio is not None:

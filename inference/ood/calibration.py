@@ -38,6 +38,9 @@ _MOST_NAMED = 4
 # With which power the one-class distance enters the score; see ADR 9.
 _STEEPNESS = 4
 
+# Kinds of mimics (simulation.mimics.MimicKind) that show no lesion.
+_NO_DISEASE = frozenset({"ghosting", "motion", "distortion", "low_b", "high_b", "sphere", "abdomen", "knee"})
+
 _log = logging.getLogger(__name__)
 
 
@@ -131,7 +134,9 @@ class Calibration:
         far = float(self.one_class.scores(row[None])[0])
         if exposed > self.threshold / 2:
             kind, named = self.exposure.likeness(row)
-            reasons.append(f"more like a simulated {kind.replace('_', ' ')} than like known studies")
+            # A kind's name would be read as a diagnosis that nobody made.
+            what = "broken or foreign images" if kind in _NO_DISEASE else "what is neither infarct nor healthy"
+            reasons.append(f"more like {what} than like known studies")
         if far**_STEEPNESS > self.threshold / 2:
             named = [*named[:1], *self.one_class.farthest(row)]
         for index, standard in dict(named).items():

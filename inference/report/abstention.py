@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pirtad.inference.lesion.analysis import Analysis
+from pirtad.inference.ood.calibration import Assessment
 from pirtad.inference.report.evidence import Evidence
 from pirtad.inference.report.report import ADULT_YEARS, Registry
 
@@ -42,16 +43,37 @@ def reasons_to_abstain(
             f"the least for a draft {rules.least_similarity:.2f}."
         )
     said += analysis.agreement.contradictions
+    if not evidence.sentences and analysis.lesion is not None:
+        said.append(
+            f"No similar case has an infarct type that fits the measured lesion of {analysis.lesion.volume_ml:.1f} ml."
+        )
     familiar = analysis.out_of_distribution
     if familiar is not None:
         if familiar.is_out and not rules.out_of_distribution:
-            said.append("The study is unlike those the models were made for: " + "; ".join(familiar.reasons) + ".")
+            said.append(_unlike(familiar))
         if not evidence.is_weak and familiar.territory_probability < rules.least_probability:
             said.append(
                 f"The similar cases are right about the territory in {familiar.territory_probability:.0%} of such "
                 f"studies; the least for a draft is {rules.least_probability:.0%}."
             )
     return tuple(said)
+
+
+def caveats(registry: Registry, analysis: Analysis, rules: DraftRules) -> tuple[str, ...]:
+    """What a reader must know of a study for which the site's rules gave no reason: a sentence each."""
+    said = [one for one in _patient(registry, DraftRules()) if one not in _patient(registry, rules)]
+    familiar = analysis.out_of_distribution
+    if familiar is None:
+        said.append("Whether this study is like those the models were made for was not assessed.")
+    elif familiar.is_out and rules.out_of_distribution:
+        said.append(_unlike(familiar))
+    if analysis.lesion is None:
+        said.append("Side and size of a lesion were not measured.")
+    return tuple(said)
+
+
+def _unlike(familiar: Assessment) -> str:
+    return "The study is unlike those the models were made for: " + "; ".join(familiar.reasons) + "."
 
 
 def _patient(registry: Registry, rules: DraftRules) -> tuple[str, ...]:

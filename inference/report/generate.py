@@ -9,8 +9,9 @@ from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch
 from pirtad.inference.findings import Territory
 from pirtad.inference.lesion.analysis import Analysis
 from pirtad.inference.lesion.measurement import LesionMeasurement
-from pirtad.inference.report.abstention import DraftRules, reasons_to_abstain
+from pirtad.inference.report.abstention import DraftRules, caveats, reasons_to_abstain
 from pirtad.inference.report.evidence import FINDING_OF_SENTENCE, LESION_TERRITORIES, Evidence, weigh
+from pirtad.inference.report.extent import fitting
 from pirtad.inference.report.fact_check import unsupported
 from pirtad.inference.report.language_model import LanguageModel, Message
 from pirtad.inference.report.prompt import PROMPT_CASES, chat_messages, prompt_sha256
@@ -59,7 +60,7 @@ class Generator:
         installation is at fault.
         """
         cases = tuple(sorted(analysis.similar, key=lambda case: case.similarity, reverse=True)[:PROMPT_CASES])
-        evidence = weigh(cases)
+        evidence = fitting(weigh(cases), analysis.lesion)
         messages = chat_messages(registry, cases)
         reasons = reasons_to_abstain(registry, evidence, analysis, self._rules)
         if reasons:
@@ -76,7 +77,7 @@ class Generator:
             impression=statement.impression,
             similar=cases,
             provenance=self._provenance("" if reasons else prompt_sha256(messages)),
-            image_notes=tuple(image_notes),
+            image_notes=(*image_notes, *caveats(registry, analysis, self._rules)),
             basis=basis,
             measured=measured_sentences(lesion),
             lesion=None if lesion is None else replace(lesion, registration=None),
@@ -140,4 +141,5 @@ def _statement(finding: str, impression: str, evidence: Evidence, lesion: Lesion
                 f"a statement about territory {evidence.territory} names {sorted(named) or 'none'}",
                 "report this as a defect of pirtad",
             )
-    return _Statement(reading(known), f"{impression} {measured_side(lesion)}Supported by {evidence.support}.")
+    supported = f"Territory supported by {evidence.support}."
+    return _Statement(reading(known), f"{impression} {supported} {measured_side(lesion)}".rstrip())

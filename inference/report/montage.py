@@ -86,7 +86,7 @@ def montage(pair: DiffusionPair, lesion_mask: NDArray[np.bool_] | None, report: 
     slices = choose_slices(stack.brain, stack.lesion)
     window = _dwi_window(stack)
     images = _image_rows(stack, slices, window, pair.b_value_s_per_mm2)
-    panel = _panel(report, _about(stack, slices))
+    panel = _panel(report, _about(stack, slices, is_measured=report.lesion is not None))
     canvas = Image.new("RGB", (images.width + panel.width, max(images.height, panel.height)))
     canvas.paste(images, (0, 0))
     canvas.paste(panel, (images.width, 0))
@@ -258,7 +258,7 @@ def _position(stack: _Stack, k: int, view: _View) -> str:
     return f"{'S' if z_mm >= 0 else 'I'} {abs(z_mm):.1f} mm"
 
 
-def _about(stack: _Stack, slices: list[int]) -> list[str]:
+def _about(stack: _Stack, slices: list[int], *, is_measured: bool) -> list[str]:
     """What the slices are, how they were chosen, and what the outline means."""
     total = stack.dwi.shape[2]
     part = "" if len(slices) == total else " Not all of the study is shown."
@@ -277,6 +277,8 @@ def _about(stack: _Stack, slices: list[int]) -> list[str]:
             f"Outlined, dotted on ADC: reduced ADC, measured by software and not verified; "
             f"{shown} of its {marked.size} slices."
         )
+    elif not is_measured:
+        lines.append("No lesion was measured by these weights, so none is outlined; slices spread evenly.")
     else:
         lines.append("Nothing is outlined; slices spread evenly through the brain.")
     lines.append("Patient's left is on the right. Windows are fixed by rule: look at the images themselves.")

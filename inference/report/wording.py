@@ -17,7 +17,7 @@ _SIGNAL = {SignalClass.STRONG: "Markedly", SignalClass.MILD: "Mildly"}
 
 
 def reading(finding: Finding) -> str:
-    """Table 1's sentence as a report has it."""
+    """Table 1's sentence as a report has it, and that a neighbour's signal and pattern are not this patient's."""
     if finding.territory is Territory.NORMAL:
         return NORMAL_FINDING
     assert finding.signal_class is not None
@@ -27,7 +27,7 @@ def reading(finding: Finding) -> str:
     described = f", {pattern.strip()} pattern," if pattern.strip() else ""
     return (
         f"{_SIGNAL[finding.signal_class]} hyperintense {size}diffusion restriction{described} "
-        f"in the {finding.territory.phrase} territory."
+        f"in the {finding.territory.phrase} territory. Signal and pattern are those of the similar cases."
     )
 
 
@@ -82,7 +82,9 @@ def measured_side(lesion: LesionMeasurement | None) -> str:
 
 def territories_named(lesion: LesionMeasurement) -> tuple[str, ...]:
     """Every class that holds a tenth of the lesion or more, largest first, e.g. "anterior circulation (86 %)"."""
-    shares = sorted((lesion.classes or {}).items(), key=lambda item: -item[1])
+    located = 1 - (lesion.unassigned_share or 0)
+    of_lesion = {one: share * located for one, share in (lesion.classes or {}).items()}
+    shares = sorted(of_lesion.items(), key=lambda item: -item[1])
     return tuple(
         f"{one.phrase} ({share:.0%})".replace("%", " %") for one, share in shares if share >= LEAST_SHARE_NAMED
     )

@@ -20,7 +20,17 @@ from pirtad.inference.models.encoder import Encoder
 from pirtad.inference.report.fake_model import FakeLanguageModel
 from pirtad.worker import engine
 
-KEYS = ["territory", "probabilities", "similar", "out_of_distribution", "lesion", "agreement", "report", "text"]
+KEYS = [
+    "territory",
+    "is_draft",
+    "probabilities",
+    "similar",
+    "out_of_distribution",
+    "lesion",
+    "agreement",
+    "report",
+    "text",
+]
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ NOWHERE = LesionMeasurement(12.0)
             ANTERIOR,
             no_lesion(),
             [
-                "The classifier says anterior circulation, but no acute infarct was measured.",
-                "The similar cases say anterior circulation, but no acute infarct was measured.",
+                "The classifier says anterior circulation, but no lesion with reduced ADC was measured.",
+                "The similar cases say anterior circulation, but no lesion with reduced ADC was measured.",
             ],
         ),
         (
@@ -36,7 +36,7 @@ NOWHERE = LesionMeasurement(12.0)
             IN_ANTERIOR,
             [
                 "The classifier says anterior circulation, the similar cases say posterior circulation.",
-                "The similar cases say posterior circulation, but most of the measured infarct lies in "
+                "The similar cases say posterior circulation, but most of the measured lesion lies in "
                 "anterior circulation.",
             ],
         ),
@@ -45,8 +45,8 @@ NOWHERE = LesionMeasurement(12.0)
             NORMAL,
             NOWHERE,
             [
-                "The classifier says normal, but an acute infarct of 12.0 ml was measured.",
-                "The similar cases say normal, but an acute infarct of 12.0 ml was measured.",
+                "The classifier says normal, but a lesion with reduced ADC of 12.0 ml was measured.",
+                "The similar cases say normal, but a lesion with reduced ADC of 12.0 ml was measured.",
             ],
         ),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -33,7 +34,7 @@ from pirtad.inference.volume import DiffusionPair, Volume
 from pirtad.worker import pipeline as pipeline_module
 from pirtad.worker.contract import Stage
 from pirtad.worker.deliver import Destination, Outcome
-from pirtad.worker.errors import DestinationRefused, DestinationUnavailable
+from pirtad.worker.errors import DestinationRefused, DestinationUnavailable, NonConformant, Permanent
 from pirtad.worker.ledger import deliveries, jobs, receiving, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob
@@ -346,6 +347,57 @@ def test_an_object_whose_file_was_spoilt_is_composed_again_before_it_is_sent(
     peer.fails.clear()
     pipeline.deliver(claimed, NOW)
     assert hashlib.sha256(peer.sent[1][2]).hexdigest() == spoilt.sha256
+
+
+def test_a_fault_in_another_object_keeps_the_narrative_back_from_nobody(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_result: Result, _identity: SrIdentity) -> Dataset:
+        raise NonConformant("sr-not-conformant", "a defect")
+
+    pipeline = drafted()
+    with monkeypatch.context() as patched:
+        patched.setitem(DOCUMENTS, "measurements", broken)
+        with pytest.raises(NonConformant):
+            pipeline.deliver(claimed, NOW)
+    assert peer.roles() == ["narrative"]
+    # Once it is mended, only what is missing goes out
+    pipeline.deliver(claimed, NOW)
+    assert peer.roles() == ["narrative", "measurements"]
+
+
+def test_an_object_that_was_turned_off_is_no_longer_waited_for(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, database: Database, peer: Peer
+) -> None:
+    # Given a PACS that takes the narrative alone
+    peer.fails["measurements"] = DestinationRefused("status-0122", "SOP class not supported")
+    with pytest.raises(DestinationRefused):
+        drafted().deliver(claimed, NOW)
+    # When the site turns the other off
+    pipeline = drafted(pacs={"measurements": False})
+    pipeline.deliver(claimed, NOW)
+    # Then the job can be finished
+    assert list(deliveries.kept_objects(database, claimed, pipeline.destination_name)) == ["narrative"]
+
+
+def test_without_its_draft_a_job_sends_what_is_kept_and_else_says_so(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, peer: Peer, tmp_path: Path
+) -> None:
+    # Given a job of which one object was refused, restored without its work directory
+    peer.fails["measurements"] = DestinationUnavailable("no-connection", "away")
+    pipeline = drafted()
+    with pytest.raises(DestinationUnavailable):
+        pipeline.deliver(claimed, NOW)
+    pipeline.forget(claimed)
+    # When the PACS is back, the kept bytes go out
+    del peer.fails["measurements"]
+    pipeline.deliver(claimed, NOW)
+    assert peer.roles() == ["narrative", "measurements"]
+    # And where nothing is kept either, a person has to know
+    shutil.rmtree(tmp_path / "results")
+    forget_deliveries(pipeline._database)
+    with pytest.raises(Permanent, match="the draft is gone"):
+        pipeline.deliver(claimed, NOW)
 
 
 def test_the_lesion_mask_reaches_what_is_composed(

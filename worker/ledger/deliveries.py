@@ -31,12 +31,17 @@ def keep(database: Database, claimed: ClaimedJob, destination: str, objects: Seq
     """Record, before the first is sent, which objects this destination gets; all of them or none.
 
     An object that is on record already keeps its delivery. Another one of the same role takes the place of one that
-    was not delivered; ValueError for one that was: the destination would hold two.
+    was not delivered; ValueError for one that was: the destination would hold two. What is no longer among the objects,
+    and was not delivered, is forgotten: the site may have turned it off.
     """
     with database.transaction() as session:
         owned(session, claimed)
         of_job = select(Delivery).where(Delivery.job_id == claimed.job_id, Delivery.destination == destination)
         on_record = {row.role: row for row in session.scalars(of_job)}
+        wanted = {kept.role for kept in objects}
+        for role, unwanted in on_record.items():
+            if role not in wanted and unwanted.delivered_at is None:
+                session.delete(unwanted)
         for kept in objects:
             row = on_record.get(kept.role)
             if row is None:

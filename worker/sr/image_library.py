@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from highdicom.sr import CodeContentItem, ContainerContentItem, ContentItem, ImageContentItem, UIDRefContentItem
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
+from pydicom.uid import UID
 
 from pirtad.worker.sr import codes
 from pirtad.worker.sr.source import SourceStudy
@@ -47,7 +48,8 @@ def _group(roles: Sequence[Code], images: Sequence[Dataset]) -> ContentItem:
         _about(codes.MODALITY, codes.MAGNETIC_RESONANCE),
         *(_about(codes.IMAGE_ROLE, role) for role in roles),
     ]
-    if len(frames) == 1 and "" not in frames:
+    # Scanners write UIDs that are none, with leading zeros: such a one would make the whole document non-conformant.
+    if len(frames) == 1 and all(UID(one).is_valid for one in frames):
         (frame_of_reference,) = frames
         group.ContentSequence.append(
             UIDRefContentItem(codes.FRAME_OF_REFERENCE_UID, frame_of_reference, relationship_type="HAS ACQ CONTEXT")

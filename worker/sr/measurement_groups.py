@@ -44,7 +44,7 @@ Evaluations = list[tuple[Code, Code]]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The part of a lesion in one territory class on one side. share: of what could be assigned, 0 to 1.
+    """The part of a lesion in one territory class on one side. share: of the whole lesion, 0 to 1.
 
     regions: the atlas's, largest first, each with a tenth of the part or more.
     """
@@ -100,15 +100,12 @@ def parts(lesion: LesionMeasurement) -> list[Part]:
     """The lesion by territory class and side, largest first: those with a tenth of it, and of a class that has a tenth
     in all, its larger side; none where the head could not be brought onto the atlas."""
     regions = lesion.territories or ()
-    assigned = sum(region.share for region in regions)
-    if not assigned:
-        return []
 
     def place(region: RegionShare) -> tuple[str, str]:
         return TERRITORY_OF_REGION[region.code], region.side
 
     found = [
-        _part(Territory(territory), side, list(members), assigned)
+        _part(Territory(territory), side, list(members))
         for (territory, side), members in groupby(sorted(regions, key=place), key=place)
     ]
     found.sort(key=lambda part: (-part.share, part.territory, part.side))
@@ -121,7 +118,7 @@ def parts(lesion: LesionMeasurement) -> list[Part]:
     return kept
 
 
-def _part(territory: Territory, side: str, members: Sequence[RegionShare], assigned: float) -> Part:
+def _part(territory: Territory, side: str, members: Sequence[RegionShare]) -> Part:
     share = sum(region.share for region in members)
     named = [region.code for region in members if region.share >= LEAST_SHARE_NAMED * share]
     by_code = {region.code: region.share for region in members}
@@ -129,7 +126,7 @@ def _part(territory: Territory, side: str, members: Sequence[RegionShare], assig
         territory=territory,
         side=side,
         volume_ml=sum(region.ml for region in members),
-        share=share / assigned,
+        share=share,
         regions=tuple(sorted(named, key=lambda code: (-by_code[code], code))),
     )
 

@@ -73,7 +73,7 @@ def _about(report: Report, source: SourceStudy) -> list[ContentItem]:
         report.caution(),
         *report.image_notes,
         _assessed(source),
-        NOT_ASSESSED if report.lesion is not None else f"{NOT_ASSESSED} Side and size were not measured.",
+        NOT_ASSESSED,
         f"Findings and impression: {report.basis}.",
         f"Drafted by {MANUFACTURER} {provenance.pirtad_version} without human review. "
         f"Image encoder: {provenance.encoder_name}, sha256 {provenance.encoder_sha256}; "

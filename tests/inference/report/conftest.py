@@ -54,6 +54,12 @@ def lesion() -> LesionMeasurement:
 
 
 @pytest.fixture(scope="session")
+def familiar() -> Assessment:
+    """Of a study like those the models were made for."""
+    return Assessment(0.4, 1.0, False, (), 0.9)
+
+
+@pytest.fixture(scope="session")
 def found() -> Found:
     """Makes what the offline pipeline found: everything agrees with the similar cases unless said otherwise."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pirtad.inference.findings import Territory
+from pirtad.inference.findings import InfarctType, SignalClass, Territory
 from pirtad.inference.lesion.measurement import no_lesion
 from pirtad.inference.ood.calibration import Assessment
 from pirtad.inference.report.abstention import DraftRules, reasons_to_abstain
@@ -78,6 +78,41 @@ def test_unfamiliar_and_unsupported_studies(registry, table_3, found, lesion, fa
     said = reasons_to_abstain(registry, weigh(table_3), found(table_3, lesion, familiar=familiar), rules)
     assert len(said) == bool(words)
     assert all(words in one for one in said)
+
+
+def test_what_the_sites_rules_let_pass_is_told_all_the_same(table_3, found, lesion) -> None:
+    # Given a site that drafts for patients of unknown age and for studies unlike the known ones
+    rules = DraftRules(unknown_age=True, out_of_distribution=True)
+    unlike = replace(FAMILIAR, is_out=True, reasons=("dark core",))
+    generator = Generator(FakeLanguageModel(), SOURCES, rules=rules)
+    report = generator.generate(Registry(), found(table_3, lesion, familiar=unlike))
+    # Then the draft says what the software knows
+    assert report.is_draft
+    assert report.image_notes == (
+        "The patient's age is not known; drafts are for adults.",
+        "The study is unlike those the models were made for: dark core.",
+    )
+    # And that something was not looked at
+    blind = generator.generate(Registry(70), found(table_3)).image_notes
+    assert blind == (
+        "Whether this study is like those the models were made for was not assessed.",
+        "Side and size of a lesion were not measured.",
+    )
+
+
+def test_a_pattern_that_the_measured_volume_contradicts_is_not_written(registry, case, found, lesion) -> None:
+    # Given neighbours with large and with small infarcts, and 145 ml
+    large, small = InfarctType.LARGE_VASCULAR_TERRITORIAL, InfarctType.SMALL_LACUNE
+    strong = SignalClass.STRONG
+    similar = [case(Territory.ANTERIOR, 0.9, strong, small), case(Territory.ANTERIOR, 0.8, strong, large)]
+    report = Generator(FakeLanguageModel(), SOURCES).generate(registry, found(similar, lesion))
+    # Then the small ones' words are not this patient's
+    assert "large vascular territorial" in report.findings
+    # And where no neighbour's fit, there is no draft
+    report = Generator(FakeLanguageModel(), SOURCES).generate(registry, found(similar[:1], lesion))
+    assert report.abstained_because == (
+        "No similar case has an infarct type that fits the measured lesion of 145.3 ml.",
+    )
 
 
 def test_a_side_that_is_not_known_is_not_made_up(lesion) -> None:

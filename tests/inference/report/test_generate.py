@@ -55,12 +55,12 @@ def test_the_report_is_table_3s_with_neighbours_and_provenance(registry, table_3
     assert report.past_medical_history == "HTN, Afib"
     assert report.findings == (
         "Mildly hyperintense diffusion restriction, wedge-shaped vascular territorial pattern, in the anterior "
-        "circulation territory."
+        "circulation territory. Signal and pattern are those of the similar cases."
     )
     assert report.basis is Basis.SECOND_ANSWER
     assert report.impression == (
         "Diffusion restriction in the anterior circulation territory; acute infarction is one cause, others not "
-        "excluded. Measured on the left. Supported by 5 of 5 similar cases."
+        "excluded. Territory supported by 5 of 5 similar cases. Measured on the left."
     )
     assert report.similar == tuple(table_3)
     # And what made it can be audited
@@ -84,7 +84,7 @@ def test_disagreeing_neighbours_are_told(registry, case, found):
     similar = [case(Territory.NORMAL, 0.9), case(Territory.NORMAL, 0.8), case(Territory.POSTERIOR, 0.7)]
     report = Generator(FakeLanguageModel(), SOURCES).generate(registry, found(similar))
     assert report.findings == NORMAL_FINDING
-    assert report.impression == f"{NORMAL_FINDING} Supported by 2 of 3 similar cases."
+    assert report.impression == f"{NORMAL_FINDING} Territory supported by 2 of 3 similar cases."
 
 
 @pytest.mark.parametrize("answer", ["", '{"findings": "all good"}', "Acute infarction of the left MCA territory."])
@@ -92,7 +92,7 @@ def test_two_answers_outside_the_schema_leave_the_template(registry, table_3, fo
     model = FakeLanguageModel([answer, answer])
     report = Generator(model, SOURCES).generate(registry, found(table_3))
     assert report.basis is Basis.TEMPLATE
-    assert report.findings == reading(FINDING_OF_SENTENCE[weigh(table_3).sentences[0]])
+    assert report.findings.startswith(reading(FINDING_OF_SENTENCE[weigh(table_3).sentences[0]]))
     assert len(model.requests) == 2
     assert "template" in report.text()
 
@@ -198,6 +198,6 @@ def test_whatever_is_answered_only_the_supported_territory_is_stated(found, regi
     assert not NEVER_STATED.search(stated)
     if report.is_draft:
         assert (evidence.territory.phrase in stated) == (evidence.territory is not Territory.NORMAL)
-        assert report.findings in {reading(FINDING_OF_SENTENCE[case.finding]) for case in similar}
+        assert report.findings.startswith(tuple(reading(FINDING_OF_SENTENCE[case.finding]) for case in similar))
     # And the neighbours are those retrieved, untouched
     assert sorted(report.similar, key=repr) == sorted(similar, key=repr)

@@ -25,8 +25,10 @@ NOTES = (
 
 
 @pytest.fixture
-def noted(registry, table_3, found) -> Report:
-    return Generator(FakeLanguageModel(), SOURCES).generate(registry, found(table_3), image_notes=NOTES)
+def noted(registry, table_3, found, lesion, familiar) -> Report:
+    return Generator(FakeLanguageModel(), SOURCES).generate(
+        registry, found(table_3, lesion, familiar=familiar), image_notes=NOTES
+    )
 
 
 @pytest.fixture
@@ -57,10 +59,10 @@ def test_json_carries_them_and_older_json_has_none(noted):
     assert Report.from_json(json.dumps(older)) == replace(noted, image_notes=())
 
 
-def test_the_language_model_is_not_told(registry, table_3, found):
+def test_the_language_model_is_not_told(registry, table_3, found, lesion, familiar):
     told, untold = FakeLanguageModel(), FakeLanguageModel()
-    noted = Generator(told, SOURCES).generate(registry, found(table_3), image_notes=NOTES)
-    plain = Generator(untold, SOURCES).generate(registry, found(table_3))
+    noted = Generator(told, SOURCES).generate(registry, found(table_3, lesion, familiar=familiar), image_notes=NOTES)
+    plain = Generator(untold, SOURCES).generate(registry, found(table_3, lesion, familiar=familiar))
     assert told.requests == untold.requests
     assert replace(noted, image_notes=()) == plain
 

@@ -46,7 +46,7 @@ def asked(registry, table_3):
 def test_a_whole_report_of_the_real_model(local, registry, table_3, found):
     report = Generator(local, SOURCES).generate(registry, found(table_3))
     assert report.territory is Territory.ANTERIOR
-    assert report.findings in {reading(FINDING_OF_SENTENCE[case.finding]) for case in table_3}
+    assert report.findings.startswith(tuple(reading(FINDING_OF_SENTENCE[case.finding]) for case in table_3))
     assert report.provenance.language_model == "SmolLM2-135M-Instruct.Q4_1"
     assert report.provenance.language_model_digest == file_sha256(bundled_gguf())
 

@@ -145,8 +145,8 @@ def test_a_lesion_is_measured_as_a_whole_and_located_by_territory_and_side(compo
         ("ACUITY_BASIS", "130596"),
     ]
     # A part has its own volume, and nothing that was measured of the whole
-    assert numbers(anterior) == {"Volume": (20.0, "ml"), "Share of the measured lesion": (62.5, "%")}
-    assert numbers(deep) == {"Volume": (11.2, "ml"), "Share of the measured lesion": (35.0, "%")}
+    assert numbers(anterior) == {"Volume": (20.0, "ml"), "Share of the measured lesion": (50.0, "%")}
+    assert numbers(deep) == {"Volume": (11.2, "ml"), "Share of the measured lesion": (28.0, "%")}
     assert [site(part) for part in (anterior, deep)] == [("Brain", "Left"), ("Brain", "Left")]
     assert evaluations(anterior)[1:3] == [("TERRITORY", "ANTERIOR"), ("SUPPLIED_BY", "17232002")]
     assert evaluations(deep)[1:3] == [("TERRITORY", "DEEP_GRAY_MATTER"), ("SUPPLIED_BY", "REGION_LLS")]

@@ -25,6 +25,13 @@ def upgrade() -> None:
         batch.create_unique_constraint(_NEW, ["job_id", "destination", "role"])
     with op.batch_alter_table("deliveries") as batch:
         batch.alter_column("role", server_default=None)
+    # What an earlier version prepared has no volumes to measure on, and what it drafted was held against less: jobs on
+    # the way begin again, unless an object of theirs may have arrived.
+    op.execute(
+        "UPDATE jobs SET stage = 'prepare', published_at = NULL, attempts = 0 "
+        "WHERE stage IN ('infer', 'deliver') AND state IN ('queued', 'waiting') "
+        "AND id NOT IN (SELECT job_id FROM deliveries)"
+    )
 
 
 def downgrade() -> None:
