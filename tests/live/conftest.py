@@ -72,7 +72,7 @@ def ten_studies(tmp_path_factory: pytest.TempPathFactory) -> list[WrittenStudy]:
         case = cases[territory]
         header = StudyHeader(
             patient_id=f"LIVE{number}", patient_name=f"Live^Patient{number}", study_uid=f"2.25.271828{number}",
-            accession_number=f"A{number}",
+            accession_number=f"A{number}", age="070Y",
         )  # fmt: skip
         write_study(root / str(number), case.dwi, case.adc_mm2_per_s, header, b_value_s_per_mm2=case.b_value_s_per_mm2)
         written.append(WrittenStudy(header.study_uid, root / str(number), str(territory)))
