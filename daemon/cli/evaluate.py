@@ -7,14 +7,14 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pirtad.daemon.cli import evaluate_ood, evaluate_reports
-from pirtad.daemon.cli.common import DEFAULT_CACHE, Exit, printable, settings_of, stop
+from pirtad.daemon.cli.common import DEFAULT_CACHE, Exit, printable, stop
+from pirtad.daemon.cli.evaluation_config import SplitName, config_of
 from pirtad.daemon.cli.studies import AsJson
 
 if TYPE_CHECKING:
@@ -25,13 +25,6 @@ app = typer.Typer(
 )
 evaluate_ood.app_command(app)
 evaluate_reports.app_command(app)
-
-
-class SplitName(StrEnum):
-    """As in inference.evaluation.queries.Split, which would bring torch along."""
-
-    INTERNAL = "internal"
-    SHIFTED = "shifted"
 
 
 Weights = Annotated[
@@ -88,7 +81,7 @@ def retrieval(
     """
     from pirtad.inference.evaluation.retrieval_scores import bootstrap_of, score_retrieval_answers
 
-    config = _config(context, weights, case_base, lesions, territories, split, n, normal_share, seed, cache, workers)
+    config = config_of(context, weights, case_base, lesions, territories, split, n, normal_share, seed, cache, workers)
     with _refusals_told():
         experiment = _run(config)
         found = score_retrieval_answers(experiment.answers, bootstrap_of(experiment.answers, seed))
@@ -116,7 +109,7 @@ def classification(
     from pirtad.inference.evaluation.classification_scores import score_classification
     from pirtad.inference.evaluation.retrieval_scores import bootstrap_of
 
-    config = _config(context, weights, case_base, lesions, territories, split, n, normal_share, seed, cache, workers)
+    config = config_of(context, weights, case_base, lesions, territories, split, n, normal_share, seed, cache, workers)
     with _refusals_told():
         experiment = _run(config, with_maps=True)
         found = score_classification(experiment.answers, bootstrap_of(experiment.answers, seed))
@@ -147,7 +140,7 @@ def representation(
     _need_packages()
     from pirtad.inference.evaluation.represented import represent
 
-    config = _config(context, weights, case_base, lesions, territories, split, n, normal_share, seed, cache, workers)
+    config = config_of(context, weights, case_base, lesions, territories, split, n, normal_share, seed, cache, workers)
     with _refusals_told():
         experiment = _run(config)
         found = represent(experiment, out / "representation.png")
@@ -179,7 +172,7 @@ def figure(
     from pirtad.inference.evaluation.neighbours import NEIGHBOURS, draw, row_of, shown
     from pirtad.inference.evaluation.remade import images_of, queries_of
 
-    config = _config(context, weights, case_base, lesions, territories, split, n, normal_share, seed, cache, workers)
+    config = config_of(context, weights, case_base, lesions, territories, split, n, normal_share, seed, cache, workers)
     with _refusals_told():
         experiment = _run(config)
         chosen = shown(experiment.answers, rows)
@@ -194,45 +187,6 @@ def figure(
     typer.echo(f"{len(drawn)} queries in {out / 'neighbours.png'}")
     if blank := sum(image is None for image in images.values()):
         typer.echo(f"{blank} of {len(images)} cases can't be made again and are left blank", err=True)
-
-
-def _config(
-    context: typer.Context,
-    weights: Path | None,
-    case_base: Path | None,
-    lesions: Path | None,
-    territories: Path | None,
-    split: SplitName,
-    n: int,
-    normal_share: float,
-    seed: int,
-    cache: Path,
-    workers: int,
-) -> EvaluationConfig:
-    if territories is not None and lesions is None:
-        raise typer.BadParameter("--territories goes with --lesions")
-    from pirtad.inference.engine import SHIPPED_CASE_BASE, SHIPPED_WEIGHTS
-    from pirtad.inference.evaluation.experiment import EvaluationConfig
-    from pirtad.inference.evaluation.queries import Split
-    from pirtad.inference.simulation.lesion_masks import LesionFiles
-
-    settings = settings_of(context)
-    if case_base is None:
-        # The configured case base belongs to the configured encoder, not to one given here.
-        configured = settings.inference.case_base_dir or SHIPPED_CASE_BASE
-        case_base = configured if weights is None else weights / "case_base"
-    return EvaluationConfig(
-        weights=weights or settings.inference.weights_dir or SHIPPED_WEIGHTS,
-        case_base=case_base,
-        cache=cache,
-        lesion_files=None if lesions is None else LesionFiles(lesions, territories),
-        split=Split(str(split)),
-        n=n,
-        normal_share=normal_share,
-        seed=seed,
-        workers=workers,
-        device=settings.inference.device,
-    )
 
 
 def _run(config: EvaluationConfig, *, with_maps: bool = False) -> Experiment:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pirtad.daemon.cli.common import DEFAULT_CACHE, Exit, printable, settings_of, stop
+from pirtad.daemon.cli.evaluation_config import SplitName, config_of
 from pirtad.daemon.cli.studies import AsJson
 
 if TYPE_CHECKING:
-    from pirtad.inference.evaluation.experiment import EvaluationConfig
     from pirtad.inference.evaluation.reports.experiment import Writers
     from pirtad.inference.evaluation.reports.vision_baseline import VisionModel
     from pirtad.worker.settings import Settings
@@ -28,13 +28,6 @@ _EXAMPLES = (
     "  pirtad evaluate reports --n 20 --print 10 --out evaluation\n"
     "  pirtad evaluate reports --vlm http://127.0.0.1:8000/v1 --vlm-model llava-med"
 )
-
-
-class SplitName(StrEnum):
-    """As in inference.evaluation.queries.Split, which would bring torch along."""
-
-    INTERNAL = "internal"
-    SHIFTED = "shifted"
 
 
 class SliceName(StrEnum):
@@ -106,8 +99,6 @@ def reports(
     retrieved cases and, with --vlm, a vision-language model that sees one slice. Exit 4 without the packages of the
     extra "evaluate".
     """
-    if territories is not None and lesions is None:
-        raise typer.BadParameter("--territories goes with --lesions")
     if bool(vlm) != bool(vlm_model):
         raise typer.BadParameter("--vlm and --vlm-model go together")
     if printed and out is None:
@@ -124,7 +115,7 @@ def reports(
     if missing := missing_packages():
         stop(Exit.NOT_POSSIBLE, f"this needs {' and '.join(missing)}: pip install 'pirtad[evaluate]'")
     settings = settings_of(context)
-    config = _config(settings, weights, case_base, lesions, territories, split, n, normal_share, seed, cache, workers)
+    config = config_of(context, weights, case_base, lesions, territories, split, n, normal_share, seed, cache, workers)
     try:
         with redirect_stdout(sys.stderr):  # progress; standard output is for the result
             vision = _vision(vlm, vlm_model, vlm_key_file, settings.language_model.timeout_s)
@@ -146,42 +137,6 @@ def reports(
     except OSError as error:
         stop(Exit.FAILED, str(error))
     typer.echo(json.dumps(found, indent=2) if as_json else printable(table(found)))
-
-
-def _config(
-    settings: Settings,
-    weights: Path | None,
-    case_base: Path | None,
-    lesions: Path | None,
-    territories: Path | None,
-    split: SplitName,
-    n: int,
-    normal_share: float,
-    seed: int,
-    cache: Path,
-    workers: int,
-) -> EvaluationConfig:
-    from pirtad.inference.engine import SHIPPED_CASE_BASE, SHIPPED_WEIGHTS
-    from pirtad.inference.evaluation.experiment import EvaluationConfig
-    from pirtad.inference.evaluation.queries import Split
-    from pirtad.inference.simulation.lesion_masks import LesionFiles
-
-    if case_base is None:
-        # The configured case base belongs to the configured encoder, not to one given here.
-        configured = settings.inference.case_base_dir or SHIPPED_CASE_BASE
-        case_base = configured if weights is None else weights / "case_base"
-    return EvaluationConfig(
-        weights=weights or settings.inference.weights_dir or SHIPPED_WEIGHTS,
-        case_base=case_base,
-        cache=cache,
-        lesion_files=None if lesions is None else LesionFiles(lesions, territories),
-        split=Split(str(split)),
-        n=n,
-        normal_share=normal_share,
-        seed=seed,
-        workers=workers,
-        device=settings.inference.device,
-    )
 
 
 def _writers(settings: Settings, vision: VisionModel | None, shown: SliceName, *, alone: bool) -> Writers:

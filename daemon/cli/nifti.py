@@ -22,11 +22,7 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 def prepare_nifti(dwi_path: Path, adc_path: Path, b_value_s_per_mm2: float) -> Prepared:
     """The pair, ready for the encoder, with a registry that says nothing. Raises as `read_pair` and `preprocess` do."""
-    return prepare_pair(read_pair(dwi_path, adc_path, b_value_s_per_mm2))
-
-
-def prepare_pair(pair: DiffusionPair) -> Prepared:
-    """A pair that was read already, ready for the encoder. Raises as `preprocess` does."""
+    pair = read_pair(dwi_path, adc_path, b_value_s_per_mm2)
     return Prepared(preprocess(pair), Registry(), pair.b_value_s_per_mm2, pair=pair)
 
 

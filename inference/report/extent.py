@@ -8,8 +8,8 @@ from pirtad.inference.findings import Finding, InfarctType
 from pirtad.inference.lesion.measurement import LesionMeasurement
 from pirtad.inference.report.evidence import FINDING_OF_SENTENCE, Evidence
 
-# Chosen wide apart from the simulator's rules (simulation.lesion_masks: small to 15 or 20 ml, large from 35), since a
-# measured volume is off by a fifth.
+# Chosen on the safe side of the simulator's rules (large infarcts are drawn from 20 ml, and masks are called so from
+# 35 ml; below it they may be called small), since a measured volume is off by a fifth in the median.
 SMALLEST_LARGE_ML = 15.0
 LARGEST_SMALL_ML = 35.0
 

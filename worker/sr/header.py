@@ -31,7 +31,7 @@ def document_header(report: Report, source: SourceStudy, *, identity: SrIdentity
     dataset = Dataset()
     moment = composed_at(source, identity)
     copy_patient_and_study(source, dataset)
-    _add_series_and_sop(dataset, identity, sop_class_uid, moment)
+    add_series_and_sop(dataset, identity, moment, sop_class_uid=sop_class_uid, modality="SR", description=DRAFT_MARK)
     add_general_equipment(dataset, report.provenance)
     _add_document(dataset, report, source, identity)
     dataset.ContributingEquipmentSequence = contributing_equipment(report.provenance, moment.strftime("%Y%m%d%H%M%S%z"))
@@ -76,13 +76,16 @@ def composed_at(source: SourceStudy, identity: SrIdentity) -> datetime:
     return identity.content_datetime.astimezone(zone)
 
 
-def _add_series_and_sop(dataset: Dataset, identity: SrIdentity, sop_class_uid: str, moment: datetime) -> None:
+def add_series_and_sop(
+    dataset: Dataset, identity: SrIdentity, moment: datetime, *, sop_class_uid: str, modality: str, description: str
+) -> None:
+    """Series and SOP Common of a document: what it is of, when, and as which instance."""
     date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
-    dataset.Modality = "SR"
+    dataset.Modality = modality
     dataset.SeriesInstanceUID = identity.series_instance_uid
     dataset.SeriesNumber = identity.series_number
     dataset.SeriesDate, dataset.SeriesTime = date, time
-    dataset.SeriesDescription = DRAFT_MARK
+    dataset.SeriesDescription = description
     dataset.ReferencedPerformedProcedureStepSequence = DicomSequence([])  # type 2: no MPPS
     dataset.SOPClassUID = sop_class_uid
     dataset.SOPInstanceUID = identity.sop_instance_uid

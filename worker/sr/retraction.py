@@ -17,7 +17,6 @@ from enum import StrEnum
 from highdicom.ko import KeyObjectSelection
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence as DicomSequence
 from pydicom.sr.coding import Code
 from pydicom.uid import KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage
 
@@ -25,7 +24,7 @@ from pirtad.inference.report.report import Provenance
 from pirtad.worker.errors import NonConformant
 from pirtad.worker.sr.equipment import add_general_equipment, contributing_equipment, device_observer
 from pirtad.worker.sr.evidence import Reference, evidence_items
-from pirtad.worker.sr.header import composed_at, finished
+from pirtad.worker.sr.header import add_series_and_sop, composed_at, finished
 from pirtad.worker.sr.identity import SERIES_NUMBER, SrIdentity, derive_uid
 from pirtad.worker.sr.source import SourceStudy, copy_patient_and_study, request_items
 
@@ -92,7 +91,10 @@ def compose_retraction(
     dataset = Dataset()
     moment = composed_at(source, identity)
     copy_patient_and_study(source, dataset)
-    _add_series_and_sop(dataset, identity, moment)
+    add_series_and_sop(
+        dataset, identity, moment,
+        sop_class_uid=KeyObjectSelectionDocumentStorage, modality="KO", description=SERIES_DESCRIPTION,
+    )  # fmt: skip
     add_general_equipment(dataset, provenance)
     dataset.ContributingEquipmentSequence = contributing_equipment(provenance, moment.strftime("%Y%m%d%H%M%S%z"))
     named = [_named(reference) for reference in objects]
@@ -110,21 +112,6 @@ def compose_retraction(
         dataset.add(element)
     dataset.ContinuityOfContent = "SEPARATE"  # a list, not a text in parts
     return finished(dataset, source, provenance)
-
-
-def _add_series_and_sop(dataset: Dataset, identity: SrIdentity, moment: datetime) -> None:
-    date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
-    dataset.Modality = "KO"
-    dataset.SeriesInstanceUID = identity.series_instance_uid
-    dataset.SeriesNumber = identity.series_number
-    dataset.SeriesDate, dataset.SeriesTime = date, time
-    dataset.SeriesDescription = SERIES_DESCRIPTION
-    dataset.ReferencedPerformedProcedureStepSequence = DicomSequence([])  # type 2: no MPPS
-    dataset.SOPClassUID = KeyObjectSelectionDocumentStorage
-    dataset.SOPInstanceUID = identity.sop_instance_uid
-    dataset.InstanceNumber = identity.instance_number
-    dataset.InstanceCreationDate, dataset.InstanceCreationTime = date, time
-    dataset.ContentDate, dataset.ContentTime = date, time
 
 
 def _named(reference: Reference) -> Dataset:
