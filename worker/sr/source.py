@@ -35,6 +35,18 @@ _STUDY = (
     *("PatientAge", "AdmissionID", "IssuerOfAdmissionIDSequence", "InstitutionName"),
 )
 _TYPE_2 = frozenset((*_PATIENT[:4], *_STUDY[1:6]))
+# Of these and of an order (PS3.3 C.17.2, ReferencedRequestSequence), text that must be there, if only empty.
+_TYPE_2_TEXT = _TYPE_2 | {
+    *("PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest"),
+    *("RequestedProcedureID", "RequestedProcedureDescription"),
+}
+# Who this is, and which examination: never left out.
+_IDENTIFYING = frozenset(
+    (
+        *("PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence"),
+        *("StudyID", "AccessionNumber", "IssuerOfAccessionNumberSequence"),
+    )
+)
 _DATE = re.compile(r"\d{8}")
 _TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
 _FORMS = {  # PS3.5 6.2 and the enumerated values of the modules
@@ -119,7 +131,7 @@ def copy_patient_and_study(source: SourceStudy, target: Dataset) -> None:
 
     A date, time, age, sex or flag that DICOM forbids as it stands is taken as absent, and nothing is guessed. What
     identifies patient and study is copied whatever it looks like: it must equal the images'. Raises `NonConformant`
-    for text that the source's character set does not declare.
+    where it is text that the source's character set does not declare; other such text is taken as absent.
     """
     for keyword in (*_PATIENT, *_STUDY):
         copied = copied_element(source.lead, keyword)
@@ -131,7 +143,7 @@ def copy_patient_and_study(source: SourceStudy, target: Dataset) -> None:
     methods = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")  # type 1C: one says how, if "YES"
     if target.get("PatientIdentityRemoved") == "YES" and not any(keyword in target for keyword in methods):
         del target.PatientIdentityRemoved
-    _refuse_undeclared_text(source.lead, target)
+    _leave_out_undeclared_text(source.lead, target)
 
 
 def copied_element(source: Dataset, keyword: str) -> DataElement | None:
@@ -171,7 +183,7 @@ def _request(lead: Dataset, attributes: Dataset, *, alone: bool) -> Dataset:
             setattr(item, keyword, DicomSequence([]))  # type 2
         elif keyword != "IssuerOfAccessionNumberSequence":  # type 3
             setattr(item, keyword, None)
-    _refuse_undeclared_text(lead, item)
+    _leave_out_undeclared_text(lead, item)
     return item
 
 
@@ -208,18 +220,31 @@ def _plain_item(item: Dataset) -> Dataset:
     return copied
 
 
-def _refuse_undeclared_text(lead: Dataset, copied: Dataset) -> None:
-    beside = Dataset()
-    beside.update(copied)
-    if "SpecificCharacterSet" in lead:
-        beside.SpecificCharacterSet = lead.SpecificCharacterSet
-    wrong = charset.undeclared(beside)
+def _leave_out_undeclared_text(lead: Dataset, copied: Dataset) -> None:
+    """Nothing is guessed: without what says who this is there is no report, and a hospital's misspelt name holds back
+    none."""
+    wrong: list[str] = []
+    for keyword in [element.keyword for element in copied if _undeclared(lead, element)]:
+        if keyword in _IDENTIFYING:
+            wrong.append(keyword)
+        elif keyword in _TYPE_2_TEXT:
+            setattr(copied, keyword, None)
+        else:
+            del copied[keyword]
     if wrong:
         raise NonConformant(
             "source-text",
             f"{', '.join(wrong)} of the images hold text that SpecificCharacterSet does not declare",
             "set the character set at the modality, or correct the study in the PACS",
         )
+
+
+def _undeclared(lead: Dataset, element: DataElement) -> bool:
+    alone = Dataset()
+    alone.add(element)
+    if "SpecificCharacterSet" in lead:
+        alone.SpecificCharacterSet = lead.SpecificCharacterSet
+    return bool(charset.undeclared(alone))
 
 
 def _is_code(item: Dataset) -> bool:

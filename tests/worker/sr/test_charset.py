@@ -72,6 +72,27 @@ STANDARD_EXAMPLES: list[tuple[Terms, bytes, str, Terms]] = [
     ("ISO_IR 148", "Çavuşoğlu^Şebnem".encode("iso8859_9"), "Çavuşoğlu^Şebnem", "ISO_IR 148"),
     ("ISO_IR 166", "นามสกุล".encode("tis_620"), "นามสกุล", "ISO_IR 166"),
     (["", "ISO 2022 IR 144"], b"\x1b-L" + "Иванов".encode("iso8859_5"), "Иванов", ["", "ISO 2022 IR 144"]),
+    (
+        JAPANESE,  # the bytes of "本" hold that of the backslash, those of "秀" that of the equals sign
+        b"Yamamoto^Hideki=\x1b$B;3K\\\x1b(B^\x1b$B=(<y\x1b(B",
+        "Yamamoto^Hideki=山本^秀樹",
+        "ISO_IR 192",
+    ),
+    (JAPANESE, b"Yamada^Hideki=\x1b$B;3ED\x1b(B^\x1b$B=(<y\x1b(B", "Yamada^Hideki=山田^秀樹", "ISO_IR 192"),
+    ("GB18030", b"Wang^Cheng=\xcd\xf5^\xd5\\\x954\xb25", "Wang^Cheng=王^誠𠮷", "ISO_IR 192"),
+    # Behind ^ and = the first set holds again (PS3.5 6.1.2.5.3)
+    (
+        ["ISO 2022 IR 100", "ISO 2022 IR 144"],
+        b"J\xe9r\xf4me=\x1b-L\xb8\xd2\xd0\xdd^Ren\xe9=Ren\xe9",
+        "Jérôme=Иван^René=René",
+        "ISO_IR 192",
+    ),
+    (
+        ["ISO 2022 IR 144", "ISO 2022 IR 87"],  # ESC ( B ends Japanese below and leaves the upper half Cyrillic
+        b"\xb8\xd2\xd0\xdd=\x1b$B;3ED\x1b(B=\xb8\xd2\xd0\xdd",
+        "Иван=山田=Иван",
+        "ISO_IR 192",  # pydicom does not write that ESC ( B
+    ),
     ("ISO_IR 192", "Yamada^Tarou==やまだ^たろう".encode(), "Yamada^Tarou==やまだ^たろう", "ISO_IR 192"),
 ]
 
@@ -108,12 +129,13 @@ def test_a_name_survives_in_every_component_group(
     terms: Terms, raw: bytes, name: str, expected: Terms, compose: Compose, written: Callable[[bytes], Path]
 ) -> None:
     document = compose(terms, raw)
+    written_name = document.get_item("PatientName").value  # as long as nobody has asked for the name
     # Then the characters are the source's, in a character set that the source has or that covers it
     assert str(document.PatientName) == name
     assert document.get("SpecificCharacterSet") == expected
     # and where the character set stayed, so did the bytes
     if expected == terms:
-        assert document.get_item("PatientName").value.original_string.rstrip(b" =") == raw.rstrip(b" =")
+        assert written_name.rstrip(b" =") == raw.rstrip(b" =")
 
 
 @pytest.mark.parametrize(("terms", "raw", "name", "expected"), STANDARD_EXAMPLES, ids=lambda v: str(v)[:24])
@@ -179,6 +201,22 @@ def test_text_that_the_header_does_not_declare_is_refused_and_not_shown(
     assert "J" not in caught.value.reason
 
 
+def test_a_misspelt_hospital_holds_back_no_report(compose: Compose) -> None:
+    # Given umlauts in a header that declares ASCII, in what says neither who the patient is nor which study it is
+    text = {"InstitutionName": "Universit\xe4tsklinikum", "ReferringPhysicianName": "M\xfcller^J"}
+    document = compose(None, "Specimen^Ada", **text)
+    # Then nothing is guessed: a type 2 attribute is empty, an optional one absent
+    assert str(document.PatientName) == "Specimen^Ada"
+    assert document.ReferringPhysicianName is None or not str(document.ReferringPhysicianName)
+    assert "InstitutionName" not in document
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "AccessionNumber", "StudyID", "IssuerOfPatientID"])
+def test_what_says_who_and_which_is_never_left_out(keyword: str, compose: Compose) -> None:
+    with pytest.raises(NonConformant, match=keyword):
+        compose(None, "Specimen^Ada", **{keyword: "\xe4-1"})
+
+
 def test_undecodable_utf8_is_refused(compose: Compose) -> None:
     with (
         pytest.warns(UserWarning, match="Failed to decode"),
@@ -202,6 +240,47 @@ def test_undecodable_utf8_is_refused(compose: Compose) -> None:
 )
 def test_only_combinations_of_the_standard_are_kept(terms: tuple[str, ...], written_as: tuple[str, ...] | None) -> None:
     assert charset.usable(terms) == written_as
+
+
+UPPER = ["ISO 2022 IR 100", "ISO 2022 IR 144"]
+
+
+@pytest.mark.parametrize(
+    ("terms", "vr", "raw", "spelt_out"),
+    [
+        (UPPER, "PN", b"\x1b-L\xb8^\xe9", b"\x1b-L\xb8^\x1b-A\xe9"),
+        (UPPER, "LO", b"\x1b-L\xb8^\xe8\\\xe9", b"\x1b-L\xb8^\xe8\\\x1b-A\xe9"),  # a caret parts names only
+        (UPPER, "UT", b"\x1b-L\xb8\\\xe8\r\n\xe9", b"\x1b-L\xb8\\\xe8\r\x1b-A\n\xe9"),  # nor a backslash long text
+        (UPPER, "PN", b"\xe9^\xe9", b"\xe9^\xe9"),
+        (["ISO 2022 IR 13", "ISO 2022 IR 87"], "PN", b"\x1b$B;^(B=(=\x1b(B=\xd4", b"\x1b$B;^(B=(=\x1b(B\x1b)I=\xd4"),
+        (KOREAN, "PN", b"\x1b$)C\xfb\xf3^\xd1\xce", b"\x1b$)C\xfb\xf3^\xd1\xce"),  # nothing else it could be
+        (["ISO_IR 144"], "PN", b"\x1b-A\xb8^\xe9", b"\x1b-A\xb8^\xe9"),  # no code extension
+    ],
+)
+def test_returns_to_the_first_set_are_spelt_out(terms: list[str], vr: str, raw: bytes, spelt_out: bytes) -> None:
+    assert charset.reset_at_delimiters(raw, vr, convert_encodings(terms)) == spelt_out
+
+
+def test_a_set_holds_what_its_name_says_and_not_what_the_codec_can_do() -> None:
+    # Python's iso2022_jp_2 has Korean too, and its euc_kr writes any Hangul by its parts
+    assert not charset.carries(("", "ISO 2022 IR 159"), "LO", "김")
+    assert not charset.carries(("", "ISO 2022 IR 149"), "LO", "뢔")
+    assert charset.carries(("", "ISO 2022 IR 149"), "LO", "뇌")
+
+
+@pytest.mark.parametrize(
+    ("terms", "carried"),
+    [
+        (("", "ISO 2022 IR 87"), True),
+        (("ISO 2022 IR 13", "ISO 2022 IR 87"), True),
+        (("ISO 2022 IR 100", "ISO 2022 IR 87"), False),  # pydicom writes ESC - A behind the name, not ESC ( B
+        (("ISO 2022 IR 144", "ISO 2022 IR 87"), False),
+    ],
+)
+def test_japanese_that_pydicom_does_not_end_is_not_sent(terms: tuple[str, ...], carried: bool) -> None:
+    assert charset.carries(terms, "LO", "山田") is carried
+    assert charset.carries(terms, "PN", "Yamada^Tarou=山田^太郎") is carried
+    assert not charset.carries(("", "ISO 2022 IR 87", "ISO 2022 IR 149"), "PN", "脳김^A")
 
 
 def test_latin_letters_do_not_pass_as_the_default_repertoire() -> None:
