@@ -14,6 +14,7 @@ from pirtad.inference.findings import Territory
 from pirtad.inference.lesion.agreement import agreement
 from pirtad.inference.lesion.analysis import Analysis
 from pirtad.inference.lesion.measure import measure_lesion
+from pirtad.inference.lesion.measure_coverage import measure_coverage
 from pirtad.inference.models.encoder import Encoder
 from pirtad.inference.ood.calibration import Calibration
 from pirtad.inference.prepared import Prepared
@@ -83,13 +84,14 @@ class Engine:
         familiar = None
         if self._calibration is not None:
             familiar = self._calibration.assess(seen.vector, similar, seen.odds, patient)
-        lesion, mask = None, None
-        if seen.lesion_probability is not None and prepared.pair is not None:
-            lesion, mask = measure_lesion(seen.lesion_probability, patient, prepared.pair)
+        lesion, mask, coverage = None, None, None
+        if prepared.pair is not None:
+            lesion, mask, registration = measure_lesion(seen.lesion_probability, patient, prepared.pair)
+            coverage = measure_coverage(patient, prepared.pair, registration, adc_is_computed=prepared.adc_is_computed)
         probabilities = {territory: float(share) for territory, share in zip(Territory, seen.odds, strict=True)}
         head = max(Territory, key=lambda territory: probabilities[territory])
         agreed = agreement(head, weigh(similar).territory, lesion)
-        return Analysis(probabilities, similar, familiar, lesion, mask, agreed)
+        return Analysis(probabilities, similar, familiar, lesion, mask, agreed, coverage)
 
     def _own(self, prepared: Prepared) -> str | None:
         """The patient's pseudonym in this case base; None where either has none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pirtad.inference.findings import Territory
 from pirtad.inference.lesion.agreement import Agreement
+from pirtad.inference.lesion.coverage import Coverage
 from pirtad.inference.lesion.measurement import LesionMeasurement
 from pirtad.inference.ood.calibration import Assessment
 from pirtad.inference.report.report import SimilarCase
@@ -19,7 +20,7 @@ from pirtad.inference.report.report import SimilarCase
 class Analysis:
     """probabilities: of the head, adding up to 1. similar: the retrieved cases, best first. out_of_distribution: None
     when the case base has no calibration. lesion and lesion_mask (bool, the DWI's grid): None when the weights have no
-    decoder for a lesion map."""
+    decoder for a lesion map. coverage: None where there were no volumes to measure it on."""
 
     probabilities: dict[Territory, float]
     similar: tuple[SimilarCase, ...]
@@ -27,6 +28,7 @@ class Analysis:
     lesion: LesionMeasurement | None
     lesion_mask: NDArray[np.bool_] | None = field(repr=False)
     agreement: Agreement
+    coverage: Coverage | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without similar cases and mask."""
@@ -35,6 +37,7 @@ class Analysis:
             "out_of_distribution": None if self.out_of_distribution is None else self.out_of_distribution.to_dict(),
             "lesion": None if self.lesion is None else self.lesion.to_dict(),
             "agreement": self.agreement.to_dict(),
+            "coverage": None if self.coverage is None else asdict(self.coverage),
         }
 
     def text(self) -> str:

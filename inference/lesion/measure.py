@@ -2,42 +2,61 @@
 
 map -> suspected lesion on the DWI's grid -> head onto the atlas, lesion left out -> foci whose diffusion is restricted
 -> volume, side, diffusivity, arterial regions
+
+The head is brought onto the atlas once, with a lesion or without: what the images cover is told from it too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pirtad.inference.findings import Territory
 from pirtad.inference.lesion.atlas import REGIONS, TERRITORY_OF_REGION, load_regions
+from pirtad.inference.lesion.cut_head import register_imaged
 from pirtad.inference.lesion.diffusivity import AdcMap, adc_map
 from pirtad.inference.lesion.foci import LEAST_OF_OTHER_SIDE, foci_of, suspected_lesion, voxel_ml
 from pirtad.inference.lesion.lookup import nearest, transformed
 from pirtad.inference.lesion.measurement import LesionMeasurement, RegionShare, no_lesion
 from pirtad.inference.lesion.mirror import is_left, mirror_by_symmetry, mirror_by_template
-from pirtad.inference.lesion.registration import Registration, register
+from pirtad.inference.lesion.registration import Registration
 from pirtad.inference.preprocess.network_input import NetworkInput
 from pirtad.inference.preprocess.resample import resample_mask
 from pirtad.inference.volume import DiffusionPair
 
 
-def measure_lesion(
-    probability: NDArray[np.float32], patient: NetworkInput, pair: DiffusionPair
-) -> tuple[LesionMeasurement, NDArray[np.bool_]]:
-    """The measurement and its mask, bool (I, J, K) on the grid of `pair.dwi`.
+class Measured(NamedTuple):
+    """lesion and its mask, bool (I, J, K) on the DWI's grid: None without a lesion map. registration: of the head."""
 
-    probability: of acute infarct, (96, 112, 48), Encoder.lesion_probability of `patient`, which was made from `pair`.
+    lesion: LesionMeasurement | None
+    mask: NDArray[np.bool_] | None
+    registration: Registration
+
+
+def measure_lesion(probability: NDArray[np.float32] | None, patient: NetworkInput, pair: DiffusionPair) -> Measured:
+    """The measurement, its mask, and where the head lies.
+
+    probability: of acute infarct, (96, 112, 48), Encoder.lesion_probability of `patient`, which was made from `pair`;
+        None where the weights have no decoder for it.
     """
-    return measure_mask(suspected_lesion(probability, patient.affine, pair.dwi), patient, pair)
+    if probability is None:
+        return Measured(None, None, register_imaged(patient, np.zeros(patient.mask.shape, dtype=np.bool_), pair))
+    suspected = suspected_lesion(probability, patient.affine, pair.dwi)
+    registration = register_imaged(patient, _left_out(suspected, patient, pair), pair)
+    lesion, mask = measure_mask(suspected, patient, pair, registration)
+    return Measured(lesion, mask, registration)
 
 
 def measure_mask(
-    suspected: NDArray[np.bool_], patient: NetworkInput, pair: DiffusionPair
+    suspected: NDArray[np.bool_], patient: NetworkInput, pair: DiffusionPair, registration: Registration | None = None
 ) -> tuple[LesionMeasurement, NDArray[np.bool_]]:
-    """The same from a mask on the grid of `pair.dwi`, of which only the foci with restricted diffusion are kept."""
+    """The same from a mask on the grid of `pair.dwi`, of which only the foci with restricted diffusion are kept.
+
+    registration: of `patient` with the mask left out; None makes it where something is marked.
+    """
     if suspected.shape != pair.dwi.array.shape:
         raise ValueError(f"a mask of shape {suspected.shape} for a DWI of shape {pair.dwi.array.shape}")
     affine = pair.dwi.affine
@@ -46,9 +65,8 @@ def measure_mask(
     if not marked:
         return no_lesion(), mask
 
-    i, j, k = patient.mask.shape
-    left_out = resample_mask(suspected, affine, patient.affine, (i, j, k))
-    registration = register(patient, left_out)
+    left_out = _left_out(suspected, patient, pair)
+    registration = registration or register_imaged(patient, left_out, pair)
     mirror = mirror_by_template(registration) if registration.ok else mirror_by_symmetry(patient, left_out)
     adc = adc_map(pair, patient, suspected, mirror)
     acute = [focus for focus in marked if adc.is_restricted(focus)]
@@ -58,6 +76,12 @@ def measure_mask(
     voxels = np.concatenate(acute)
     mask[tuple(voxels.T)] = True
     return _measured(voxels, len(acute), len(marked) - len(acute), adc, registration), mask
+
+
+def _left_out(suspected: NDArray[np.bool_], patient: NetworkInput, pair: DiffusionPair) -> NDArray[np.bool_]:
+    """The mask on the network's grid, bool (96, 112, 48)."""
+    i, j, k = patient.mask.shape
+    return resample_mask(suspected, pair.dwi.affine, patient.affine, (i, j, k))
 
 
 def _measured(

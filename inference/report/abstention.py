@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pirtad.inference.findings import Territory
 from pirtad.inference.lesion.analysis import Analysis
 from pirtad.inference.ood.calibration import Assessment
 from pirtad.inference.report.evidence import Evidence
@@ -44,9 +45,8 @@ def reasons_to_abstain(
         )
     said += analysis.agreement.contradictions
     if not evidence.sentences and analysis.lesion is not None:
-        said.append(
-            f"No similar case has an infarct type that fits the measured lesion of {analysis.lesion.volume_ml:.1f} ml."
-        )
+        measured = f"the measured lesion of {analysis.lesion.volume_ml:.1f} ml" if analysis.lesion.volume_ml else ""
+        said.append(f"No similar case has an infarct type that fits {measured or 'a lesion too small to be measured'}.")
     familiar = analysis.out_of_distribution
     if familiar is not None:
         if familiar.is_out and not rules.out_of_distribution:
@@ -67,8 +67,14 @@ def caveats(registry: Registry, analysis: Analysis, rules: DraftRules) -> tuple[
         said.append("Whether this study is like those the models were made for was not assessed.")
     elif familiar.is_out and rules.out_of_distribution:
         said.append(_unlike(familiar))
+    witnesses = analysis.agreement
+    if not witnesses.contradictions and witnesses.head is not witnesses.neighbours:
+        told = f"{witnesses.head.phrase}; similar cases and measurement say {witnesses.neighbours.phrase}"
+        said.append(f"The classifier alone says {told}.")
     if analysis.lesion is None:
         said.append("Side and size of a lesion were not measured.")
+    elif analysis.lesion.volume_ml == 0 and witnesses.neighbours is not Territory.NORMAL:
+        said.append("No lesion with reduced ADC could be measured on these images.")
     return tuple(said)
 
 

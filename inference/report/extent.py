@@ -15,16 +15,19 @@ LARGEST_SMALL_ML = 35.0
 
 
 def fitting(evidence: Evidence, lesion: LesionMeasurement | None) -> Evidence:
-    """The evidence without the sentences whose type the measured volume contradicts; none may be left."""
-    if lesion is None or lesion.volume_ml == 0:
+    """The evidence without the sentences whose type the measured volume contradicts; none may be left. A lesion of
+    which nothing could be measured is a small one."""
+    if lesion is None:
         return evidence
     kept = tuple(text for text in evidence.sentences if _fits(FINDING_OF_SENTENCE[text], lesion.volume_ml))
     return replace(evidence, sentences=kept)
 
 
 def _fits(finding: Finding, volume_ml: float) -> bool:
+    if finding.infarct_type is None:
+        return True
     if finding.infarct_type is InfarctType.LARGE_VASCULAR_TERRITORIAL:
         return volume_ml >= SMALLEST_LARGE_ML
-    if finding.infarct_type is None or finding.infarct_type is InfarctType.WEDGE_SHAPED_VASCULAR_TERRITORIAL:
-        return True
+    if finding.infarct_type is InfarctType.WEDGE_SHAPED_VASCULAR_TERRITORIAL:
+        return volume_ml > 0
     return volume_ml <= LARGEST_SMALL_ML

@@ -18,7 +18,14 @@ from pirtad.inference.report.prompt import PROMPT_CASES, chat_messages, prompt_s
 from pirtad.inference.report.registry_text import history_text, nihss_text, presentation_sentence
 from pirtad.inference.report.report import Basis, Provenance, Registry, Report
 from pirtad.inference.report.schema import INVALID_ANSWER, possible_answers, supported_answers
-from pirtad.inference.report.wording import NO_RELIABLE_DRAFT, impressions, measured_sentences, measured_side, reading
+from pirtad.inference.report.wording import (
+    NO_FINDINGS,
+    NO_RELIABLE_DRAFT,
+    impressions,
+    measured_sentences,
+    measured_side,
+    reading,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class Generator:
         messages = chat_messages(registry, cases)
         reasons = reasons_to_abstain(registry, evidence, analysis, self._rules)
         if reasons:
-            statement, basis = _Statement(NO_RELIABLE_DRAFT, NO_RELIABLE_DRAFT), Basis.ABSTENTION
+            statement, basis = _Statement(NO_FINDINGS, NO_RELIABLE_DRAFT), Basis.ABSTENTION
         else:
             statement, basis = self._stated(messages, registry, evidence, analysis.lesion)
         lesion = analysis.lesion
@@ -82,6 +89,7 @@ class Generator:
             measured=measured_sentences(lesion),
             lesion=None if lesion is None else replace(lesion, registration=None),
             abstained_because=reasons,
+            coverage=analysis.coverage,
         )
 
     def _stated(

@@ -20,6 +20,8 @@ from pirtad.inference.report.prompt import SYSTEM
 if TYPE_CHECKING:
     from pirtad.inference.report.constrained import ConstrainedDecoder
 
+# Of `pirtad train lora` for the bundled model; docs/adr/0012-lora.md.
+SHIPPED_ADAPTER = Path(__file__).parents[1] / "weights" / "lora"
 # Beside an adapter; written by training.lora.export.
 ADAPTER_MANIFEST = "manifest.json"
 

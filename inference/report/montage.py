@@ -252,10 +252,10 @@ def _annotate(tile: Image.Image, stack: _Stack, k: int, view: _View, kind: str) 
 
 
 def _position(stack: _Stack, k: int, view: _View) -> str:
-    """Patient coordinate along the head at the middle of what is shown, e.g. "S 32.4 mm"."""
+    """Patient coordinate along the head at the middle of what is shown, e.g. "z = S 32.4 mm"."""
     left, upper, right, lower = view.box
     z_mm = float((stack.affine @ ((left + right - 1) / 2, (upper + lower - 1) / 2, k, 1.0))[2])
-    return f"{'S' if z_mm >= 0 else 'I'} {abs(z_mm):.1f} mm"
+    return f"z = {'S' if z_mm >= 0 else 'I'} {abs(z_mm):.1f} mm"
 
 
 def _about(stack: _Stack, slices: list[int], *, is_measured: bool) -> list[str]:
@@ -275,7 +275,7 @@ def _about(stack: _Stack, slices: list[int], *, is_measured: bool) -> list[str]:
         shown = len(set(marked.tolist()) & set(slices))
         lines.append(
             f"Outlined, dotted on ADC: reduced ADC, measured by software and not verified; "
-            f"{shown} of its {marked.size} slices."
+            f"{shown} of the {marked.size} slices it reaches."
         )
     elif not is_measured:
         lines.append("No lesion was measured by these weights, so none is outlined; slices spread evenly.")
@@ -291,10 +291,10 @@ def _panel(report: Report, about: list[str]) -> Image.Image:
     blocks = [
         ("Findings", [report.findings]),
         ("Measured by software on these images", list(report.measured)),
-        ("Impression", [report.impression]),
+        ("Impression", [report.impression, *report.beside_impression]),
         ("No draft because", list(report.abstained_because)),
         ("Images", list(report.image_notes)),
-        ("Limits", [NOT_ASSESSED, report.caution()]),
+        ("Limits", [*report.assessed, NOT_ASSESSED, report.caution()]),
         ("This picture", about),
         (
             "Written by",

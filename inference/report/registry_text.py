@@ -1,11 +1,13 @@
 """What the registry says, as the text of prompt and report; what it does not say reads "not provided".
 
-Free text comes from outside: it is put on one line, freed of control characters and cut at a stated length with a
-visible mark, so that it can neither imitate the prompt's layout nor grow without bound.
+Free text comes from outside: it is put on one line, freed of control and invisible characters and cut at a stated
+length with a visible mark, so that it can neither imitate the prompt's layout, nor read otherwise than it is written,
+nor grow without bound. In the prompt alone, what may be a model's control token is parted: the report quotes it whole.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from pirtad.inference.report.report import NOT_PROVIDED, Registry
@@ -20,13 +22,18 @@ _AN = {8, 11, 18, *range(80, 90)}
 _SEXES = ("Female", "Male")
 # Control characters, and lone surrogates, which UTF-8 can't carry.
 _UNWANTED = ("Cc", "Cs")
+# Bidirectional overrides, zero-width and private characters, as `dicom.registry.clean` takes them out of headers.
+_INVISIBLE = ("Cf", "Co")
+# What opens <|im_end|>, </s>, <start_of_turn>, [INST]: a tokeniser takes these within a text for its own. "<3 h" stays.
+_OPENS_CONTROL_TOKEN = re.compile(r"<(?=[^\s\d=<])|\[(?=/?[A-Z_]+\])")
 
 
 def one_line(text: str | None, limit: int) -> str | None:
     """Free text on one line of at most `limit` characters and the cut mark; None when nothing is left."""
     if text is None:
         return None
-    printable = "".join(" " if unicodedata.category(char) in _UNWANTED else char for char in text)
+    visible = (char for char in text if unicodedata.category(char) not in _INVISIBLE)
+    printable = "".join(" " if unicodedata.category(char) in _UNWANTED else char for char in visible)
     line = " ".join(printable.split())
     if len(line) > limit:
         line = line[:limit].rstrip() + CUT_MARK
@@ -51,11 +58,11 @@ def presentation_text(registry: Registry) -> str:
 
 
 def registry_line(registry: Registry) -> str:
-    """The registry as in PIRTA table 3: '75-year-old, Female, Altered Mentality, 32.0, HTN, Afib,'."""
+    """The registry as the prompt has it (PIRTA table 3): '75-year-old, Female, Altered Mentality, 32.0, HTN, Afib,'."""
     age = NOT_PROVIDED if registry.age_years is None else f"{registry.age_years}-year-old"
     sex = one_line(registry.sex, PRESENTATION_MAX) or NOT_PROVIDED
     fields = (age, sex, presentation_text(registry), nihss_text(registry), history_text(registry))
-    return ", ".join(fields) + ","
+    return _OPENS_CONTROL_TOKEN.sub(r"\g<0> ", ", ".join(fields)) + ","
 
 
 def presentation_sentence(registry: Registry) -> str:

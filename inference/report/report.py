@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from pirtad.inference.findings import Territory
+from pirtad.inference.lesion.coverage import NOTHING_KNOWN, NOTHING_KNOWN_GAPS, Coverage
 from pirtad.inference.lesion.measurement import LesionMeasurement
 
 NOT_PROVIDED = "not provided"
@@ -78,6 +79,8 @@ NOT_ASSESSED = (
     "Not assessed: haemorrhage, vessels, other sequences than DWI and ADC, earlier studies, and what lies outside the "
     "coverage of the images."
 )
+# Table 1's words for the signal and a cosine are easily taken for more.
+ABOUT_SIMILAR = "Strong and mild are signal on DWI, not severity; a similarity score is a cosine, not a probability."
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,12 @@ class Report:
     """A draft for a radiologist, or the reasons why none can be given.
 
     territory: the similar cases' vote, of an abstention as well.
-    findings, impression: of an abstention, what was measured and that no reliable draft can be given.
+    findings, impression: of an abstention, that there are none and that no reliable draft can be given.
     measured: what was measured on this patient's images, a sentence each.
     lesion: the same as numbers, without its registration; None where the weights have no lesion map.
     abstained_because: a sentence each; empty for a draft.
     image_notes: what a reader must know about the images it was drafted from, a sentence each.
+    coverage: which part of the head was assessed; None where it was not measured.
     """
 
     territory: Territory
@@ -105,6 +109,7 @@ class Report:
     measured: tuple[str, ...] = ()
     lesion: LesionMeasurement | None = None
     abstained_because: tuple[str, ...] = ()
+    coverage: Coverage | None = None
 
     @property
     def is_draft(self) -> bool:
@@ -116,6 +121,19 @@ class Report:
         """For lists: the territory, or that there is no draft."""
         return str(self.territory) if self.is_draft else "no_draft"
 
+    @property
+    def assessed(self) -> tuple[str, ...]:
+        """What of this study was assessed, a sentence each; it comes before NOT_ASSESSED."""
+        return NOTHING_KNOWN if self.coverage is None else self.coverage.lines()
+
+    @property
+    def beside_impression(self) -> tuple[str, ...]:
+        """What must stand beside an impression that denies a lesion: the parts of the brain it does not speak of, a
+        sentence each; none beside any other impression, and none where everything was seen."""
+        if not self.is_draft or self.territory is not Territory.NORMAL:
+            return ()
+        return NOTHING_KNOWN_GAPS if self.coverage is None else self.coverage.gaps()
+
     def text(self) -> str:
         """The report as plain text, its first line the draft mark; the similar cases verbatim as in table 3."""
         blocks = [
@@ -124,12 +142,13 @@ class Report:
                 f"Clinical Presentation: {self.clinical_presentation} NIHSS: {self.nihss}",
                 f"Past Medical History: {self.past_medical_history}",
                 f"Findings: {' '.join((self.findings, *self.measured))}",
-                f"Impression: {self.impression}",
+                f"Impression: {' '.join((self.impression, *self.beside_impression))}",
             ],
             ["No draft because:", *self.abstained_because] if self.abstained_because else [],
             ["Images:", *self.image_notes] if self.image_notes else [],
-            ["Similar patient reports:", *self._case_lines()],
-            [NOT_ASSESSED, f"Written from {self.basis}. {self.caution()}"],
+            ["Similar patient reports:", *self._case_lines(), ABOUT_SIMILAR],
+            [*self.assessed, NOT_ASSESSED],
+            [f"Written from {self.basis}. {self.caution()}"],
         ]
         return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -163,5 +182,6 @@ class Report:
         raw["basis"] = Basis(raw.get("basis", Basis.ANSWER))
         for name in ("image_notes", "measured", "abstained_because"):
             raw[name] = tuple(raw.get(name, ()))
+        raw["coverage"] = None if raw.get("coverage") is None else Coverage.from_dict(raw["coverage"])
         raw["lesion"] = None if raw.get("lesion") is None else LesionMeasurement.from_dict(raw["lesion"])
         return cls(**raw)

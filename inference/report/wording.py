@@ -7,27 +7,33 @@ be subacute or T2 shine-through. Side and size come from the measurement alone: 
 
 from __future__ import annotations
 
-from pirtad.inference.findings import NORMAL_FINDING, Finding, SignalClass, Territory
+from pirtad.inference.findings import NORMAL_FINDING, Finding, InfarctType, SignalClass, Territory
 from pirtad.inference.lesion.measurement import LesionMeasurement
 
 # From which share of the lesion a territory is named; the smaller side's share for "bilateral" is the same.
 LEAST_SHARE_NAMED = 0.1
 NO_RELIABLE_DRAFT = "No reliable draft can be given for this study."
-_SIGNAL = {SignalClass.STRONG: "Markedly", SignalClass.MILD: "Mildly"}
+NO_FINDINGS = "No findings are drafted."
+_SIGNAL = {SignalClass.STRONG: "markedly", SignalClass.MILD: "mildly"}
+_PATTERN = {
+    InfarctType.LARGE_VASCULAR_TERRITORIAL: "large vascular territorial pattern",
+    InfarctType.WEDGE_SHAPED_VASCULAR_TERRITORIAL: "wedge-shaped vascular territorial pattern",
+    InfarctType.SMALL_LACUNE: "small, lacunar pattern",
+    InfarctType.SMALL_STRIATO_CAPSULAR: "small, striato-capsular pattern",
+    InfarctType.SMALL_DIFFUSION_RESTRICTION: "small",
+}
 
 
 def reading(finding: Finding) -> str:
-    """Table 1's sentence as a report has it, and that a neighbour's signal and pattern are not this patient's."""
+    """Table 1's sentence as a report has it: the territory first, and signal and pattern as those of the similar cases,
+    since a neighbour's are not this patient's."""
     if finding.territory is Territory.NORMAL:
         return NORMAL_FINDING
     assert finding.signal_class is not None
-    kind = str(finding.infarct_type)
-    pattern = kind.removeprefix("small ").removesuffix(" diffusion restriction").removesuffix("diffusion restriction")
-    size = "small " if kind.startswith("small ") else ""
-    described = f", {pattern.strip()} pattern," if pattern.strip() else ""
+    assert finding.infarct_type is not None
     return (
-        f"{_SIGNAL[finding.signal_class]} hyperintense {size}diffusion restriction{described} "
-        f"in the {finding.territory.phrase} territory. Signal and pattern are those of the similar cases."
+        f"Diffusion restriction in the {finding.territory.phrase} territory. "
+        f"In the similar cases: {_SIGNAL[finding.signal_class]} hyperintense on DWI, {_PATTERN[finding.infarct_type]}."
     )
 
 
@@ -59,16 +65,20 @@ def measured_sentences(lesion: LesionMeasurement | None) -> tuple[str, ...]:
         side = f"{lesion.side}, " if lesion.side else "side not known, "
         adc = ""
         if lesion.mean_adc_mm2_per_s is not None:
-            ratio = "" if lesion.adc_ratio is None else f" ({lesion.adc_ratio:.2f} of the opposite side)"
+            ratio = (
+                "" if lesion.adc_ratio is None else f" ({lesion.adc_ratio:.0%} of the opposite side)".replace("%", " %")
+            )
             adc = f", mean ADC {lesion.mean_adc_mm2_per_s * 1e3:.2f} x 10^-3 mm2/s{ratio}"
-        said.append(f"Measured with reduced ADC: {side}{lesion.volume_ml:.1f} ml in {foci}{adc}.")
+        said.append(
+            f"Reduced ADC, measured by software and not verified: {side}{lesion.volume_ml:.1f} ml in {foci}{adc}."
+        )
         if named := territories_named(lesion):
-            said.append(f"Measured territories: {', '.join(named)}.")
+            said.append(f"Share of the measured volume: {', '.join(named)}.")
     if lesion.without_restriction:
         count = lesion.without_restriction
         said.append(
             f"{count} bright {'spot' if count == 1 else 'spots'} on DWI without reduced ADC: "
-            "may be subacute or T2 shine-through."
+            "may be subacute, T2 shine-through or artefact."
         )
     return tuple(said)
 
@@ -77,7 +87,8 @@ def measured_side(lesion: LesionMeasurement | None) -> str:
     """For the impression: where this patient's lesion was measured; "" where no side is known."""
     if lesion is None or lesion.volume_ml == 0 or lesion.side is None:
         return ""
-    return "Measured on both sides. " if lesion.side == "bilateral" else f"Measured on the {lesion.side}. "
+    where = "both sides" if lesion.side == "bilateral" else f"the {lesion.side}"
+    return f"The measured lesion is on {where}. "
 
 
 def territories_named(lesion: LesionMeasurement) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ def test_a_faithful_report_with_its_measurement_has_no_fault_and_omits_nothing()
     # Given a report of ours, with side, volume, foci, ADC and territories as measured
     text = report(
         " ".join((reading(ANTERIOR), *measured_sentences(MEASURED))),
-        f"{impressions(Territory.ANTERIOR, acute=True)[0]} Measured on the left. Supported by 5 of 5 similar cases.",
+        f"{impressions(Territory.ANTERIOR, acute=True)[0]} The measured lesion is on the left. Supported by 5 of 5 similar cases.",
     )
     claims = claims_of(text)
     # Then all of it is read, and both truth and evidence bear it out
@@ -104,11 +104,11 @@ def test_a_faithful_report_with_its_measurement_has_no_fault_and_omits_nothing()
 @pytest.mark.parametrize(
     ("lie", "kinds"),
     [
-        ("Measured on the right.", {"side"}),
+        ("The measured lesion is on the right.", {"side"}),
         ("No haemorrhage.", {"haemorrhage"}),
         ("FLAIR is normal.", {"other sequences"}),
         ("It measures 3 mm.", {"length"}),
-        ("Measured with reduced ADC: left, 40.0 ml in 2 foci.", {"volume"}),
+        ("Reduced ADC, measured by software and not verified: left, 40.0 ml in 2 foci.", {"volume"}),
         ("M1 occlusion.", {"vessels"}),
         ("Thrombolysis is advised; aspirin recommended.", {"advice"}),
         (Finding(Territory.POSTERIOR, SignalClass.STRONG, InfarctType.SMALL_LACUNE).sentence(), {"territory"}),
@@ -152,7 +152,7 @@ def test_acute_needs_a_measured_lesion() -> None:
 
 
 def test_either_side_may_be_named_of_a_bilateral_lesion_and_none_of_a_normal_brain() -> None:
-    both = claims_of(report(ANTERIOR.sentence(), "Measured on both sides."))
+    both = claims_of(report(ANTERIOR.sentence(), "The measured lesion is on both sides."))
     assert both.sides == {"bilateral"}
     assert "side" not in unsupported(both, truth_of(case(bilateral=True)))
     assert "side" in unsupported(both, truth_of(case()))

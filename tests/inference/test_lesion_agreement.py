@@ -10,6 +10,7 @@ from pirtad.inference.lesion.measurement import LesionMeasurement, no_lesion
 
 NORMAL, ANTERIOR, POSTERIOR = Territory.NORMAL, Territory.ANTERIOR, Territory.POSTERIOR
 IN_ANTERIOR = LesionMeasurement(12.0, classes={ANTERIOR: 0.9, Territory.DEEP_GRAY_MATTER: 0.1, POSTERIOR: 0.0})
+ACROSS = LesionMeasurement(12.0, classes={ANTERIOR: 0.5, Territory.DEEP_GRAY_MATTER: 0.1, POSTERIOR: 0.4})
 NOWHERE = LesionMeasurement(12.0)
 
 
@@ -20,13 +21,26 @@ NOWHERE = LesionMeasurement(12.0)
         (NORMAL, NORMAL, no_lesion(), []),
         (ANTERIOR, ANTERIOR, NOWHERE, []),
         (ANTERIOR, ANTERIOR, None, []),
+        # a lesion too small to be measured, which both see; one that the measurement confirms; one across a border
+        (ANTERIOR, ANTERIOR, no_lesion(), []),
+        (NORMAL, ANTERIOR, IN_ANTERIOR, []),
+        (POSTERIOR, POSTERIOR, ACROSS, []),
+        (
+            Territory.DEEP_GRAY_MATTER,
+            Territory.DEEP_GRAY_MATTER,
+            ACROSS,
+            [
+                "The classifier says deep gray matter, but most of the measured lesion lies in anterior circulation.",
+                "The similar cases say deep gray matter, but most of the measured lesion lies in anterior circulation.",
+            ],
+        ),
         (NORMAL, ANTERIOR, None, ["The classifier says normal, the similar cases say anterior circulation."]),
         (
-            ANTERIOR,
+            NORMAL,
             ANTERIOR,
             no_lesion(),
             [
-                "The classifier says anterior circulation, but no lesion with reduced ADC was measured.",
+                "The classifier says normal, the similar cases say anterior circulation.",
                 "The similar cases say anterior circulation, but no lesion with reduced ADC was measured.",
             ],
         ),

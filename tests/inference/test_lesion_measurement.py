@@ -140,7 +140,9 @@ def test_only_foci_of_some_size_with_reduced_adc_count(adc: Volume, patient: Net
 
 def test_nothing_found_is_a_volume_of_zero_and_nothing_else(adc: Volume, patient: NetworkInput) -> None:
     probability = np.full(SHAPE, 0.49, dtype=np.float32)
-    measured, mask = measure_lesion(probability, patient, with_adc(adc))
+    measured, mask, _ = measure_lesion(probability, patient, with_adc(adc))
+    assert measured is not None
+    assert mask is not None
     assert not mask.any()
     assert measured.dominant is Territory.NORMAL
     assert measured.to_dict() == {
@@ -155,7 +157,9 @@ def test_a_map_on_the_networks_grid_becomes_a_mask_on_the_scanners(adc: Volume, 
     infarct = region(adc, "MCAP", "right", radius_mm=18)
     probability = resample_mask(infarct, adc.affine, patient.affine, SHAPE).astype(np.float32)
 
-    measured, mask = measure_lesion(probability, patient, with_adc(adc, (infarct, INFARCT_ADC)))
+    measured, mask, _ = measure_lesion(probability, patient, with_adc(adc, (infarct, INFARCT_ADC)))
+    assert measured is not None
+    assert mask is not None
 
     # Then the mask covers the infarct where it lies
     overlap = 2 * (mask & infarct).sum() / (mask.sum() + infarct.sum())

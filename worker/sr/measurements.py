@@ -50,7 +50,14 @@ def _content(report: Report, source: SourceStudy, identity: SrIdentity) -> Datas
         ),
     )
     *context, measurements = root.ContentSequence
-    said = (DRAFT_MARK, report.caution(), NOT_ASSESSED, *report.abstained_because)
+    said = (
+        DRAFT_MARK,
+        report.caution(),
+        *report.assessed,
+        *report.beside_impression,
+        NOT_ASSESSED,
+        *report.abstained_because,
+    )
     content: Dataset = root
     content.ContentSequence = [*context, *map(_comment, said), image_library(source), measurements]
     return content

@@ -3,6 +3,9 @@
 An archive that knows IOCM (IHE Radiology TF, Imaging Object Change Management) hides what the note references; any
 other still shows a reader the note, its title and the reason. Nothing is deleted by it.
 
+Patient, study and order are copied from the withdrawn objects themselves: the note is about exactly what the archive
+has. No model had a part in it, so none is named as contributing equipment.
+
 Sources: PS3.3 A.35.4 (IOD), C.17.6.1 and C.17.6.2 (series and document modules); PS3.16 TID 2010, CID 7010.
 """
 
@@ -12,43 +15,25 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from enum import StrEnum
 
 from highdicom.ko import KeyObjectSelection
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 from pydicom.uid import KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage
 
 from pirtad.inference.report.report import Provenance
 from pirtad.worker.errors import NonConformant
-from pirtad.worker.sr.equipment import add_general_equipment, contributing_equipment, device_observer
+from pirtad.worker.rejection import TITLES, RejectionReason
+from pirtad.worker.sr.equipment import add_general_equipment, device_observer
 from pirtad.worker.sr.evidence import Reference, evidence_items
 from pirtad.worker.sr.header import add_series_and_sop, composed_at, finished
 from pirtad.worker.sr.identity import SERIES_NUMBER, SrIdentity, derive_uid
-from pirtad.worker.sr.source import SourceStudy, copy_patient_and_study, request_items
+from pirtad.worker.sr.source import SourceStudy, copied_element, copy_patient_and_study, quiet
 
 RETRACTION_SERIES_NUMBER = SERIES_NUMBER + 2  # chosen: behind the report's and the picture's
 SERIES_DESCRIPTION = "AI DRAFT WITHDRAWN"
 _FORBIDDEN_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")  # PS3.5 6.1.3, as in the narrative
 _NEW_LINE = re.compile("\r\n|\r|\n")
-
-
-class RejectionReason(StrEnum):
-    """Why a result is withdrawn; it decides the title, and with it what an archive does.
-
-    PATIENT_SAFETY: it is or may be wrong about the patient; IOCM archives never show it again.
-    QUALITY: it is of no use, though not wrong; IOCM archives may show it to those who ask for rejected objects.
-    """
-
-    PATIENT_SAFETY = "patient safety"
-    QUALITY = "quality"
-
-
-_TITLES = {  # CID 7010
-    RejectionReason.PATIENT_SAFETY: Code("113037", "DCM", "Rejected for Patient Safety Reasons"),
-    RejectionReason.QUALITY: Code("113001", "DCM", "Rejected for Quality Reasons"),
-}
 
 
 def retraction_identity(
@@ -64,54 +49,72 @@ def retraction_identity(
     )
 
 
+def reference_to(withdrawn: Dataset) -> Reference:
+    """An object as the note names it; what it lacks is an empty string."""
+    with quiet():
+        study, series, sop_class, sop = (
+            str(withdrawn.get(keyword, ""))
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+        )
+    return study, series, sop_class, sop
+
+
 def compose_retraction(
-    rejected: Sequence[Reference],
-    source: SourceStudy,
+    withdrawn: Sequence[Dataset],
     reason: RejectionReason,
     description: str,
     *,
-    provenance: Provenance,
+    pirtad_version: str,
     identity: SrIdentity,
 ) -> Dataset:
     """The rejection note with its file meta information, ready for `pirtad.worker.sr.picture.serialise_object`.
 
-    rejected: every object of the withdrawn result, as (study, series, SOP class, SOP instance) UIDs.
-    source: the study that the result was about; patient and study are copied from it.
-    description: the operator's own words, which the note's reader sees. provenance: of the withdrawn result.
-    Pure. Raises `NonConformant` when nothing is rejected, no reason is told, or an object is of another study.
+    withdrawn: every delivered object of the result, pixels not needed; the first one's patient and study are copied.
+    description: the operator's own words, which the note's reader sees. pirtad_version: of the program that withdraws.
+    Pure. Raises `NonConformant` when nothing is withdrawn, no reason is told, or the objects are of more than one study
+    or patient.
     """
-    objects = list(dict.fromkeys(rejected))
     told = _NEW_LINE.sub("\r\n", _FORBIDDEN_CONTROL.sub(" ", description)).strip()
-    if not objects or not all(all(reference) for reference in objects):
-        raise NonConformant("retraction-empty", f"{len(objects)} objects are to be withdrawn, or one lacks a UID")
     if not told:
         raise NonConformant("retraction-reason", "a retraction needs a reason in words")
-    if any(study != source.lead.StudyInstanceUID for study, *_ in objects):
-        raise NonConformant("retraction-study", "an object to be withdrawn is not of the study that was given")
+    objects = list(dict.fromkeys(map(reference_to, withdrawn)))
+    if not objects or not all(all(reference) for reference in objects):
+        raise NonConformant("retraction-empty", f"{len(objects)} objects are to be withdrawn, or one lacks a UID")
+    # What holds the images of a result together holds its objects together: one study, one patient.
+    source = SourceStudy(dwi=withdrawn, adc=withdrawn, adc_is_computed=True)
+    maker = _maker(pirtad_version)
     dataset = Dataset()
-    moment = composed_at(source, identity)
     copy_patient_and_study(source, dataset)
     add_series_and_sop(
-        dataset, identity, moment,
+        dataset, identity, composed_at(source, identity),
         sop_class_uid=KeyObjectSelectionDocumentStorage, modality="KO", description=SERIES_DESCRIPTION,
     )  # fmt: skip
-    add_general_equipment(dataset, provenance)
-    dataset.ContributingEquipmentSequence = contributing_equipment(provenance, moment.strftime("%Y%m%d%H%M%S%z"))
+    add_general_equipment(dataset, maker)
     named = [_named(reference) for reference in objects]
     dataset.CurrentRequestedProcedureEvidenceSequence = evidence_items(named)
-    requests = request_items(source)
-    if requests:
-        dataset.ReferencedRequestSequence = requests
+    orders = (copied_element(one, "ReferencedRequestSequence") for one in withdrawn)
+    order = next((one for one in orders if one is not None), None)
+    if order is not None:
+        dataset.add(order)
+    title = TITLES[reason]
     content = KeyObjectSelection(
-        document_title=CodedConcept.from_code(_TITLES[reason]),
+        document_title=CodedConcept(title.code, "DCM", title.meaning),
         referenced_objects=named,
-        observer_device_context=device_observer(provenance),
+        observer_device_context=device_observer(maker),
         description=told,
     )
     for element in content[0]:
         dataset.add(element)
     dataset.ContinuityOfContent = "SEPARATE"  # a list, not a text in parts
-    return finished(dataset, source, provenance)
+    return finished(dataset, source, maker)
+
+
+def _maker(pirtad_version: str) -> Provenance:
+    """This program as a device by itself, without the models that made the result."""
+    return Provenance(
+        encoder_name="", encoder_sha256="", preprocessing_version="", case_base_sha256="",
+        language_model="", language_model_digest="", prompt_sha256="", pirtad_version=pirtad_version,
+    )  # fmt: skip
 
 
 def _named(reference: Reference) -> Dataset:

@@ -20,7 +20,7 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from pirtad.inference.report.report import DRAFT_MARK, NOT_ASSESSED, NOT_PROVIDED, Report, SimilarCase
+from pirtad.inference.report.report import ABOUT_SIMILAR, DRAFT_MARK, NOT_ASSESSED, NOT_PROVIDED, Report, SimilarCase
 from pirtad.worker.sr import codes
 from pirtad.worker.sr.equipment import MANUFACTURER, device_observer
 from pirtad.worker.sr.source import SourceStudy
@@ -38,7 +38,8 @@ def content_tree(report: Report, source: SourceStudy) -> Dataset:
         *LanguageOfContentItemAndDescendants(CodedConcept.from_code(codes.ENGLISH)),
         CodeContentItem(name=codes.PROCEDURE_REPORTED, value=codes.MR_BRAIN, relationship_type="HAS CONCEPT MOD"),
         *device_observer(report.provenance),
-        _section(codes.SUMMARY, [_text(codes.SUMMARY, DRAFT_MARK)]),
+        # A reader may stop after the impressions: what limits them comes before them.
+        _section(codes.SUMMARY, [_text(codes.SUMMARY, one) for one in _summary(report)]),
         _section(
             codes.CLINICAL_INFORMATION,
             [
@@ -49,12 +50,25 @@ def content_tree(report: Report, source: SourceStudy) -> Dataset:
         _section(codes.HISTORY, [_text(codes.HISTORY, report.past_medical_history)]),
         _section(codes.FINDINGS, [_text(codes.FINDING, one) for one in (report.findings, *report.measured)]),
         _section(
-            codes.IMPRESSIONS, [_text(codes.IMPRESSION, one) for one in (report.impression, *report.abstained_because)]
+            codes.IMPRESSIONS,
+            [
+                _text(codes.IMPRESSION, one)
+                for one in (report.impression, *report.beside_impression, *_no_draft_because(report))
+            ],
         ),
         *_similar_cases(report.similar),
         _section(codes.CURRENT_PROCEDURE, _about(report, source)),
     ]
     return root
+
+
+def _summary(report: Report) -> list[str]:
+    said = [] if report.is_draft else ["No draft is given: what was measured by software follows, not verified."]
+    return [DRAFT_MARK, *said, report.caution(), NOT_ASSESSED]
+
+
+def _no_draft_because(report: Report) -> list[str]:
+    return [f"No draft because: {reason}" for reason in report.abstained_because]
 
 
 def _similar_cases(similar: Sequence[SimilarCase]) -> list[ContentItem]:
@@ -64,7 +78,7 @@ def _similar_cases(similar: Sequence[SimilarCase]) -> list[ContentItem]:
         f"[{rank}] Similarity Score: {case.similarity:.2f} (case {case.case_id})\n{case.finding}"
         for rank, case in enumerate(similar, start=1)
     ]
-    return [_section(codes.SIMILAR_CASES, [_text(codes.SIMILAR_CASE, case) for case in cases])]
+    return [_section(codes.SIMILAR_CASES, [_text(codes.SIMILAR_CASE, one) for one in (*cases, ABOUT_SIMILAR)])]
 
 
 def _about(report: Report, source: SourceStudy) -> list[ContentItem]:
@@ -73,6 +87,7 @@ def _about(report: Report, source: SourceStudy) -> list[ContentItem]:
         report.caution(),
         *report.image_notes,
         _assessed(source),
+        *report.assessed,
         NOT_ASSESSED,
         f"Findings and impression: {report.basis}.",
         f"Drafted by {MANUFACTURER} {provenance.pirtad_version} without human review. "

@@ -32,8 +32,17 @@ def read_series(paths: Iterable[Path]) -> list[Series]:
 
     A DICOMDIR describes other files and is passed over, a second copy of a file as well.
     """
+    return series_of(_read_all(sorted(paths)))
+
+
+def series_of(files: Iterable[ReadFile]) -> list[Series]:
+    """The same of files whose headers were read before; in the order of their paths, the result is the same too.
+
+    Raises:
+        StudyNotUsable: "conflicting_duplicates", see `read_series`.
+    """
     groups: dict[tuple[str, str, str, str], list[ReadFile]] = defaultdict(list)
-    for read in _without_copies(_read_all(sorted(paths))):
+    for read in _without_copies(files):
         instance = read.instance
         groups[instance.study_uid, instance.series_uid, instance.modality, instance.sop_class_uid].append(read)
     made = [_series(key, files) for key, files in groups.items()]

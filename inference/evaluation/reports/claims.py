@@ -28,7 +28,7 @@ _SHARE = re.compile(rf"({'|'.join(one.phrase for one in LESION_TERRITORIES)}) \(
 _ACUTE = re.compile(r"\bacute (?:\w+ )?(?:isch\w+ )?(?:infarct\w*|stroke)", re.I)
 _NOT_CLAIMED = re.compile(r"\b(?:one cause|exclud\w+|no|not|without|negative|rule out|r/o)\b", re.I)
 # Sentences that claim nothing about the images beyond the evidence.
-_FRAME = re.compile(r"Supported by \d+ of \d+ similar cases|Does not exclude|may be subacute or T2 shine-through", re.I)
+_FRAME = re.compile(r"Supported by \d+ of \d+ similar cases|Does not exclude|may be subacute, T2 shine-through", re.I)
 # What nothing in DWI and ADC, the retrieved cases or the measurement says (fact check, NOT_ASSESSED).
 OUTSIDE = {
     "haemorrhage": re.compile(r"\bh[ae]{1,2}morrhag\w*|\bbleed\w*|\bh[ae]{1,2}matoma", re.I),

@@ -14,7 +14,7 @@ from pirtad.inference.report.evidence import weigh
 from pirtad.inference.report.fake_model import FakeLanguageModel
 from pirtad.inference.report.generate import Generator, Sources
 from pirtad.inference.report.report import Registry
-from pirtad.inference.report.wording import NO_RELIABLE_DRAFT, measured_sentences, measured_side
+from pirtad.inference.report.wording import NO_FINDINGS, NO_RELIABLE_DRAFT, measured_sentences, measured_side
 
 SOURCES = Sources("vit-b", "e" * 64, "pre-1", "c" * 64, "0.1.0")
 FAMILIAR = Assessment(0.4, 1.0, False, (), 0.9)
@@ -47,11 +47,11 @@ def test_a_contradiction_is_told_and_not_hidden(registry, table_3, found, lesion
     analysis = found(table_3, no_lesion(3), head=Territory.POSTERIOR)
     report = Generator(FakeLanguageModel(), SOURCES).generate(registry, analysis)
     assert not report.is_draft
-    assert report.findings == NO_RELIABLE_DRAFT
-    assert len(report.abstained_because) == 3
+    assert (report.findings, report.impression) == (NO_FINDINGS, NO_RELIABLE_DRAFT)
+    assert len(report.abstained_because) == 4
     text = report.text()
     assert "The classifier says posterior circulation, the similar cases say anterior circulation." in text
-    assert "3 bright spots on DWI without reduced ADC: may be subacute or T2 shine-through." in text
+    assert "3 bright spots on DWI without reduced ADC: may be subacute, T2 shine-through or artefact." in text
     assert "acute infarction" not in text.lower()
 
 
@@ -117,8 +117,8 @@ def test_a_pattern_that_the_measured_volume_contradicts_is_not_written(registry,
 
 def test_a_side_that_is_not_known_is_not_made_up(lesion) -> None:
     first = measured_sentences(replace(lesion, side=None, mean_adc_mm2_per_s=None, foci=1))[0]
-    assert first == "Measured with reduced ADC: side not known, 145.3 ml in 1 focus."
+    assert first == "Reduced ADC, measured by software and not verified: side not known, 145.3 ml in 1 focus."
     assert measured_side(replace(lesion, side=None)) == measured_side(None) == measured_side(no_lesion()) == ""
-    assert measured_side(replace(lesion, side="bilateral")) == "Measured on both sides. "
+    assert measured_side(replace(lesion, side="bilateral")) == "The measured lesion is on both sides. "
     assert measured_sentences(None) == ()
     assert measured_sentences(no_lesion()) == ()

@@ -54,13 +54,13 @@ def test_the_report_is_table_3s_with_neighbours_and_provenance(registry, table_3
     assert report.nihss == "32.0"
     assert report.past_medical_history == "HTN, Afib"
     assert report.findings == (
-        "Mildly hyperintense diffusion restriction, wedge-shaped vascular territorial pattern, in the anterior "
-        "circulation territory. Signal and pattern are those of the similar cases."
+        "Diffusion restriction in the anterior circulation territory. In the similar cases: mildly hyperintense on "
+        "DWI, wedge-shaped vascular territorial pattern."
     )
     assert report.basis is Basis.SECOND_ANSWER
     assert report.impression == (
         "Diffusion restriction in the anterior circulation territory; acute infarction is one cause, others not "
-        "excluded. Territory supported by 5 of 5 similar cases. Measured on the left."
+        "excluded. Territory supported by 5 of 5 similar cases. The measured lesion is on the left."
     )
     assert report.similar == tuple(table_3)
     # And what made it can be audited
@@ -118,9 +118,10 @@ def test_a_supported_first_answer_stands(registry, table_3, found, lesion):
     assert report.basis is Basis.ANSWER
     assert len(model.requests) == 1
     assert report.measured == (
-        "Measured with reduced ADC: left, 145.3 ml in 2 foci, mean ADC 0.51 x 10^-3 mm2/s (0.58 of the opposite side).",
-        "Measured territories: anterior circulation (86 %), deep gray matter (14 %).",
-        "1 bright spot on DWI without reduced ADC: may be subacute or T2 shine-through.",
+        "Reduced ADC, measured by software and not verified: left, 145.3 ml in 2 foci, mean ADC 0.51 x 10^-3 mm2/s "
+        "(58 % of the opposite side).",
+        "Share of the measured volume: anterior circulation (86 %), deep gray matter (14 %).",
+        "1 bright spot on DWI without reduced ADC: may be subacute, T2 shine-through or artefact.",
     )
     assert report.lesion == lesion
 

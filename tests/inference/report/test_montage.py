@@ -257,7 +257,7 @@ def test_letters_position_and_windows_are_said(written: list[tuple[str, float, f
     tiles = 2 * MOST_SLICES
     assert [texts.count(text) for text in ("R", "L", "A", "P", "50 mm", DRAFT_MARK)] == [tiles] * 5 + [tiles + 1]
     assert (texts.count("DWI"), texts.count("ADC")) == (MOST_SLICES, MOST_SLICES)
-    assert "S 3.0 mm" in texts or "I 3.0 mm" in texts
+    assert "z = S 3.0 mm" in texts or "z = I 3.0 mm" in texts
     assert any("0 (black) to 2.0 (white) x 10^-3 mm2/s" in text for text in texts)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import create_server
@@ -20,6 +22,8 @@ from pirtad.inference.report.generate import Generator, Sources
 from pirtad.inference.report.openai_model import OpenAIModel, SchemaDialect
 from pirtad.inference.report.report import Basis
 from pirtad.inference.report.schema import supported_answers
+from pirtad.worker.engine import language_model
+from pirtad.worker.settings import Settings
 
 SOURCES = Sources("vit-b", "e" * 64, "pre-1", "c" * 64, "0.1.0")
 SCHEMA = {"type": "object", "properties": {"a": {"const": "b"}}, "required": ["a"], "additionalProperties": False}
@@ -44,6 +48,7 @@ class Endpoint:
         self.location = ""
         self.reply: Callable[[dict], str] | None = None
         self.hold: threading.Event | None = None
+        self.on_request: Callable[[], None] = lambda: None
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,6 +57,7 @@ class Endpoint:
                 endpoint.requests.append(request)
                 endpoint.headers.append({name.lower(): text for name, text in self.headers.items()})
                 endpoint.paths.append(self.path)
+                endpoint.on_request()
                 if endpoint.hold is not None:
                     endpoint.hold.wait(10)
                     return
@@ -152,6 +158,7 @@ def test_a_whole_answer_marked_as_cut_is_not_trusted(endpoint, registry, table_3
         completion('{"a":', "length"),
         completion('{"a":"b"}', "content_filter"),
         completion('{"a":"b"}', None),
+        completion('{"a":"b"}', "repetition"),
         completion(None),
         "not JSON",
         "",
@@ -167,6 +174,17 @@ def test_an_unusable_body_is_worth_another_attempt(endpoint, body):
     with pytest.raises(LanguageModelUnavailable) as caught:
         ask(endpoint)
     assert caught.value.code == "llm_invalid_answer"
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_a_request_that_the_server_gave_up_does_not_end_in_the_template(endpoint, registry, table_3, found, reason):
+    # Given a server that is told to stop, and says so with status 200 and half an answer
+    endpoint.body = completion('{"clinical', finish_reason=reason)
+    # Then the study waits for another attempt, and no second answer is asked for
+    with pytest.raises(LanguageModelUnavailable) as caught:
+        Generator(OpenAIModel(endpoint.url, "m"), SOURCES).generate(registry, found(table_3))
+    assert caught.value.code == "llm_server_error"
     assert len(endpoint.requests) == 1
 
 
@@ -211,6 +229,61 @@ def test_a_silent_server_is_given_up_in_time(endpoint):
         ask(endpoint, timeout_s=0.2)
     assert caught.value.code == "llm_timeout"
     assert len(endpoint.requests) == 1
+
+
+def test_no_more_requests_at_a_time_than_allowed(endpoint):
+    # Given a server that answers two requests only once both are there, and notes how many it has at a time
+    both, guard, under_way, most = threading.Barrier(2, timeout=10), threading.Lock(), [0], [0]
+
+    def reply(_request):
+        with guard:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        both.wait()
+        with guard:
+            under_way[0] -= 1
+        return completion('{"a":"b"}')
+
+    endpoint.reply = reply
+    wanted = {"backend": "openai", "base_url": endpoint.url, "model": "m", "max_concurrent_requests": 2}
+    model = language_model(Settings.model_validate({"language_model": wanted}))
+    # When six callers ask one client
+    with ThreadPoolExecutor(6) as callers:
+        answers = list(callers.map(lambda _: model.complete(MESSAGES, SCHEMA, 64, 10.0), range(6)))
+    # Then each gets its answer, two at a time
+    assert answers == ['{"a":"b"}'] * 6
+    assert most == [2]
+
+
+def test_waiting_for_a_turn_counts_as_waiting(endpoint):
+    # Given a client whose one turn is taken
+    endpoint.hold, received = threading.Event(), threading.Event()
+    model = OpenAIModel(endpoint.url, "m", max_concurrent_requests=1)
+    endpoint.on_request = received.set
+    with ThreadPoolExecutor(1) as callers:
+        first = callers.submit(model.complete, MESSAGES, SCHEMA, 64, 10.0)
+        assert received.wait(10)
+        # Then another caller gives up in its time, without asking
+        with pytest.raises(LanguageModelUnavailable, match="other requests") as caught:
+            model.complete(MESSAGES, SCHEMA, 64, 0.1)
+        endpoint.hold.set()
+        # and the turn comes back, however the first request ended
+        with pytest.raises(LanguageModelUnavailable):
+            first.result(10)
+    assert caught.value.code == "llm_timeout"
+    assert len(endpoint.requests) == 1
+    endpoint.hold = None
+    assert model.complete(MESSAGES, SCHEMA, 64, 10.0) == '{"a":"b"}'
+
+
+def test_connections_end_with_the_model(endpoint):
+    model = OpenAIModel(endpoint.url, "m")
+    model.complete(MESSAGES, SCHEMA, 64, 10.0)
+    client = model._client
+    assert not client.is_closed()
+    del model
+    gc.collect()
+    assert client.is_closed()
 
 
 def test_nobody_there_names_the_address_without_its_password():
