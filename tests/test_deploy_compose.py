@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
+from pirtad.inference.training.configuration import named_settings
+from pirtad.inference.training.lora.configuration import configure_tuning
 from pirtad.worker.contract import Stage
 from pirtad.worker.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = ROOT / "deploy" / "compose.yaml"
+PLACES = {name: Path(name) for name in ("cache", "run", "out", "weights", "case_base", "models")}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -181,6 +184,54 @@ def test_with_vllm_the_language_model_is_asked_at_its_service(monkeypatch):
     assert model.model == words[words.index("--served-model-name") + 1]
     assert model.api_key.get_secret_value() == vllm["environment"]["VLLM_API_KEY"] == "secret"
     assert words[0].startswith(vllm["volumes"][0]["target"] + "/")
+
+
+def after(option: str, words: list[str]) -> str:
+    return words[words.index(option) + 1]
+
+
+def test_vllm_serves_base_and_adapter_and_a_name_chooses_between_them(monkeypatch):
+    words = service("vllm")["command"].split()
+    models = service("vllm")["volumes"][0]["target"]
+    # Given the command as it comes: base and adapter are both in the models' folder
+    assert words[0] == f"{models}/base"
+    name, _, directory = after("--lora-modules", words).partition("=")
+    assert directory.startswith(f"{models}/")
+    assert "--enable-lora" in words
+    assert name != after("--served-model-name", words)
+    # Then an adapter of either published tuning fits, and its name is a setting's value
+    for recipe in ("lora_small", "lora_paper"):
+        assert configure_tuning(named_settings(recipe), PLACES).rank <= int(after("--max-lora-rank", words))
+    chosen = {"PIRTAD_LANGUAGE_MODEL__BACKEND": "openai", "PIRTAD_LANGUAGE_MODEL__MODEL": name}
+    assert settings_of("infer", monkeypatch, **chosen).language_model.model == name
+
+
+def test_vllm_without_an_adapter_and_with_more_arguments():
+    words = service("vllm", VLLM_ADAPTER_ARGUMENTS="--no-enable-lora", VLLM_ARGUMENTS="--gpu-memory-utilization 0.6")[
+        "command"
+    ].split()
+    assert "--no-enable-lora" in words
+    assert not {"--enable-lora", "--lora-modules"} & set(words)
+    assert words[-2:] == ["--gpu-memory-utilization", "0.6"]
+
+
+def test_vllm_answers_as_the_local_model_would():
+    # Compact JSON by the same grammar, and nothing of a model's own sampling: what tests/live/test_live_vllm.py tries.
+    words = service("vllm")["command"].split()
+    tried = (ROOT / "tests" / "support" / "vllm_server.py").read_text(encoding="utf-8")
+    for option in (
+        "--generation-config",
+        "--structured-outputs-config.backend",
+        "--structured-outputs-config.disable_any_whitespace",
+    ):
+        assert f'("{option}", "{after(option, words)}")' in tried, option
+
+
+def test_vllm_is_healthy_once_it_answers_and_no_port_of_it_is_published():
+    body = service("vllm")
+    assert f":{after('--port', body['command'].split())}/health" in body["healthcheck"]["test"][-1]
+    assert "ports" not in body
+    assert body["networks"] == ["inside"]
 
 
 def test_gpu_services_reserve_a_gpu(monkeypatch):

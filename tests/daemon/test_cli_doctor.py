@@ -135,13 +135,15 @@ def test_pacs(tmp_path: Path, echo_scp: int) -> None:
 
 
 def test_language_model_endpoint(tmp_path: Path) -> None:
-    keys: list[str | None] = []
+    keys: list[tuple[str, str | None]] = []
+    statuses = {"/v1/models": 200}
 
     class Endpoint(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            keys.append(self.headers.get("Authorization"))
+            keys.append((self.path, self.headers.get("Authorization")))
             body = json.dumps({"data": [{"id": "smollm2"}]}).encode()
-            self.send_response(200 if self.path == "/v1/models" else 404)
+            self.send_response(statuses.get(self.path, 404))
+            self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -155,6 +157,13 @@ def test_language_model_endpoint(tmp_path: Path) -> None:
         base = {"backend": "openai", "base_url": f"http://127.0.0.1:{server.server_port}/v1", "api_key": "k"}
         served = model_checks.language_model(make(tmp_path, language_model={**base, "model": "smollm2"}))
         unknown = model_checks.language_model(make(tmp_path, language_model={**base, "model": "other"}))
+        asked = list(keys)
+        statuses["/health"] = 200
+        healthy = model_checks.language_model(make(tmp_path, language_model={**base, "model": "smollm2"}))
+        statuses["/health"] = 503
+        ill = model_checks.language_model(make(tmp_path, language_model={**base, "model": "smollm2"}))
+        statuses["/v1/models"] = 307
+        moved = model_checks.language_model(make(tmp_path, language_model={**base, "model": "smollm2"}))
         server.shutdown()
         thread.join()
     down = model_checks.language_model(make(tmp_path, language_model={**base, "model": "smollm2"}))
@@ -163,7 +172,14 @@ def test_language_model_endpoint(tmp_path: Path) -> None:
     assert not unknown.ok
     assert "it serves smollm2" in unknown.detail
     assert not down.ok
-    assert keys == ["Bearer k", "Bearer k"]
+    # The key is for /v1 alone
+    assert asked == [("/v1/models", "Bearer k"), ("/health", None), ("/v1/models", "Bearer k")]
+    assert healthy.ok
+    assert not ill.ok
+    assert "503" in ill.detail
+    assert not moved.ok
+    assert "307" in moved.detail
+    assert "/elsewhere" not in dict(keys)
 
 
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
