@@ -1,11 +1,16 @@
-"""Received instances on disk. When `keep` returns, the file survives a power loss.
+"""Received instances on disk.
 
-    <data_dir>/spool/.incoming/                                                  temporary files, swept at start
-    <data_dir>/spool/<2 hex>/<sha256 of the study UID>/<content sha256>.dcm       a received instance, Part 10
+    <data_dir>/spool/.incoming/<32 hex>                                           being received, or received and not
+                                                                                  yet registered
+    <data_dir>/spool/<2 hex>/<sha256 of the study UID>/<content sha256>.dcm       a registered instance, Part 10
     <data_dir>/quarantine/<content sha256>.dataset, .json                         what could not be registered, and why
 
+A file in `.incoming` is received from the moment its start is synced (`pirtad.daemon.part10`): it says itself what it
+is, and a restart registers it. Its name is older than its content: names are made and synced many at a time, so that
+an image costs one sync, of its bytes.
+
 The content sha256 is over the transfer syntax UID, a line feed and the dataset's bytes. Our own file meta is left out:
-were it ever to change, an image sent again would else count as another one, and its study would get a second report.
+who sent an image, and when, must not make another image of it.
 """
 
 from __future__ import annotations
@@ -14,115 +19,167 @@ import errno
 import hashlib
 import json
 import os
+import shutil
+import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pirtad.daemon.errors import OUT_OF_RESOURCES, Refused
-from pirtad.daemon.header import Header
-from pirtad.daemon.part10 import part10_start
+from pirtad.daemon.header import Header, read_header
+from pirtad.daemon.landing import Landing
+from pirtad.daemon.part10 import MAX_START_BYTES, Receipt, read_start
 
+_NAMES_AT_ONCE = 64  # chosen: one sync of the directory for so many images
+_HEADER_BYTES = 16 * 2**20  # as much of a dataset as is ever looked at for its header
+_CHUNK_BYTES = 2**20
 _MAX_REMEMBERED_DIRECTORIES = 10_000  # chosen: a few MB; beyond it they are synced once more
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A file in the spool."""
+class Announced:
+    """What is known of an image before its first byte: its command, its presentation context, its sender."""
 
-    path: str  # relative to the data directory
-    sha256: str  # content_sha256
-    size_bytes: int  # of the whole file
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae: str
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """What a C-STORE request brought: the dataset's bytes as they were encoded, and what the command said of them."""
+class Received:
+    """A complete, synced image in `.incoming`."""
 
-    encoded: bytes
-    transfer_syntax_uid: str
-    affected_sop_class_uid: str
-    affected_sop_instance_uid: str
-    calling_ae: str
+    incoming: Path
+    receipt: Receipt
+    header: Header
+    size_bytes: int  # of the whole file
 
-    def __repr__(self) -> str:
-        return f"<Arrival of {len(self.encoded)} bytes from {self.calling_ae}>"
+    @property
+    def sha256(self) -> str:
+        """What `instances.sha256` in the ledger is: two arrivals are the same image exactly if this is the same."""
+        return self.receipt.content_sha256.hex()
+
+    @property
+    def path(self) -> str:
+        """Where it is kept, relative to the data directory. A UID never becomes a path."""
+        study = hashlib.sha256(self.header.study_uid.encode()).hexdigest()
+        return f"spool/{study[:2]}/{study}/{self.sha256}.dcm"
 
 
-def content_sha256(transfer_syntax_uid: str, encoded: bytes) -> str:
-    """What `instances.sha256` in the ledger is: two arrivals are the same image exactly if this is the same."""
-    digest = hashlib.sha256(transfer_syntax_uid.encode() + b"\n")
-    digest.update(encoded)
-    return digest.hexdigest()
+def content_digest(transfer_syntax_uid: str) -> hashlib._Hash:
+    """The content sha256, ready for the dataset's bytes."""
+    return hashlib.sha256(transfer_syntax_uid.encode() + b"\n")
 
 
 class Spool:
     """The spool and the quarantine of a data directory. Safe to use from several threads at once."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir.absolute()
-        self._root = self._data_dir / "spool"
-        self._incoming = self._root / ".incoming"
-        self._quarantine = self._data_dir / "quarantine"
+        self.data_dir = data_dir.absolute()
+        self._incoming = self.data_dir / "spool" / ".incoming"
+        self._quarantine = self.data_dir / "quarantine"
         self._durable: set[Path] = set()  # directories whose names this process knows to be synced
+        self._names: deque[Path] = deque()
+        self._names_lock = threading.Lock()
 
-    def prepare(self) -> None:
-        """Make the directories and remove what a process that died left in `.incoming`.
+    def prepare(self) -> list[Received]:
+        """Make the directories; remove what was not completed; return what was received and never settled.
 
         Only for the one process that receives into this data directory, before it receives.
         """
         self._make_durable(self._incoming)
         self._make_durable(self._quarantine)
-        for leftover in self._incoming.iterdir():
-            leftover.unlink()
+        found = []
+        for path in sorted(self._incoming.iterdir()):
+            if (received := _read_received(path)) is None:
+                path.unlink()
+            else:
+                found.append(received)
+        return sorted(found, key=lambda received: received.receipt.received_at)
 
-    def keep(self, arrival: Arrival, header: Header) -> Kept:
-        """Write a Part 10 file and sync it, its name and its directories.
+    def land(self, start_bytes: int) -> Landing:
+        """A file to write an image into. `Refused` (0xA700) if the disk is full, or OSError."""
+        with full_disk_refused():
+            return Landing(self._name(), start_bytes)
 
-        The same content gives the same path and the same bytes. It is written anew each time: only so it is known to
-        be synced, and a file that was damaged since is mended. `Refused` (0xA700) if the disk is full, OSError for
-        any other trouble; then nothing new is left behind.
+    def place(self, images: Iterable[Received]) -> None:
+        """Give each the path it is kept under, beside its name in `.incoming`. OSError for any trouble.
+
+        The same content takes the same path, in place of what lay there: a file damaged since is so mended.
         """
-        sha256 = content_sha256(arrival.transfer_syntax_uid, arrival.encoded)
-        study = hashlib.sha256(header.study_uid.encode()).hexdigest()  # a UID never becomes a path
-        directory = self._root / study[:2] / study
-        path = directory / f"{sha256}.dcm"
-        start = part10_start(header.sop_class_uid, header.sop_instance_uid, arrival.transfer_syntax_uid)
-        with _full_disk_refused():
-            self._make_durable(directory)
-            self._write(path, (start, arrival.encoded))
-        return Kept(
-            path=str(path.relative_to(self._data_dir)), sha256=sha256, size_bytes=len(start) + len(arrival.encoded)
-        )
+        for received in images:
+            path = self.data_dir / received.path
+            try:
+                self._link(received.incoming, path)
+            except FileNotFoundError:  # retention removed the directory just then, empty as it was
+                self._link(received.incoming, path)
 
-    def quarantine(self, arrival: Arrival, reason: str, at: float) -> str:
+    def settle(self, images: Iterable[Received]) -> None:
+        """The ledger knows them: sync the paths they are kept under, and only then let go the names in `.incoming`.
+
+        A path may be gone since it was placed: retention unlinks what it removed, and the same image may have come
+        again at that moment. It does not touch what the ledger has as kept, so the path given now stays.
+        """
+        images = list(images)
+        self.place(one for one in images if not (self.data_dir / one.path).exists())
+        for directory in {(self.data_dir / received.path).parent for received in images}:
+            _sync_directory(directory)
+        for received in images:
+            received.incoming.unlink(missing_ok=True)
+
+    def _link(self, incoming: Path, path: Path) -> None:
+        self._make_durable(path.parent)
+        try:
+            path.hardlink_to(incoming)
+        except FileExistsError:
+            if not path.samefile(incoming):
+                aside = self._incoming / uuid.uuid4().hex
+                aside.hardlink_to(incoming)
+                aside.replace(path)
+
+    def quarantine(self, landing: Landing, announced: Announced, sha256: str, reason: str, at: float) -> str:
         """Keep what can't be registered, with its reason beside it; returns the path relative to the data directory.
 
         The sender was told no and still has it; this copy is for whoever looks into the matter. The same content
         takes its place once, however often it is sent. `Refused` (0xA700) if the disk is full, or OSError.
         """
-        sha256 = content_sha256(arrival.transfer_syntax_uid, arrival.encoded)
         path = self._quarantine / f"{sha256}.dataset"
-        told = {name: value for name, value in asdict(arrival).items() if name != "encoded"}
-        note = json.dumps({"reason": reason, "at": at, "size_bytes": len(arrival.encoded), **told}, indent=2)
-        with _full_disk_refused():
-            self._write(path, (arrival.encoded,))
-            self._write(path.with_suffix(".json"), (note.encode() + b"\n",))
-        return str(path.relative_to(self._data_dir))
+        told = {"reason": reason, "at": at, "size_bytes": landing.dataset_bytes, **asdict(announced)}
+        with full_disk_refused(), landing.path.open("rb") as source:
+            source.seek(landing.start_bytes)
+            self._write(path, iter(lambda: source.read(_CHUNK_BYTES), b""))
+            self._write(path.with_suffix(".json"), (json.dumps(told, indent=2).encode() + b"\n",))
+        return str(path.relative_to(self.data_dir))
 
-    def _write(self, path: Path, parts: Sequence[bytes]) -> None:
+    def free_bytes(self) -> int:
+        """Space left for images."""
+        return shutil.disk_usage(self.data_dir).free
+
+    def _name(self) -> Path:
+        """An empty file whose name is synced."""
+        with self._names_lock:
+            if not self._names:
+                names = [self._incoming / uuid.uuid4().hex for _ in range(_NAMES_AT_ONCE)]
+                for name in names:
+                    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+                _sync_directory(self._incoming)
+                self._names.extend(names)
+            return self._names.popleft()
+
+    def _write(self, path: Path, parts: Iterable[bytes]) -> None:
         """Write to a temporary file, sync, rename, sync the directory."""
         temporary = self._incoming / uuid.uuid4().hex
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-            try:
+            with temporary.open("xb") as file:
                 for part in parts:
-                    _write_all(descriptor, part)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+                    file.write(part)
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(path)
         except OSError:
             with suppress(OSError):  # the first error is the one to tell of; a leftover is swept at the next start
@@ -141,16 +198,44 @@ class Spool:
         if len(self._durable) > _MAX_REMEMBERED_DIRECTORIES:
             self._durable.clear()
         for level in (*reversed(directory.parents), directory):
-            if level.is_relative_to(self._data_dir):
-                level.mkdir(exist_ok=True, parents=level == self._data_dir)
+            if level.is_relative_to(self.data_dir) and not (level in self._durable and level.is_dir()):
+                level.mkdir(exist_ok=True, parents=level == self.data_dir)
                 _sync_directory(level.parent)
                 self._durable.add(level)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+@contextmanager
+def full_disk_refused() -> Iterator[None]:
+    """Turns "no space left" into `Refused` (0xA700)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise Refused(OUT_OF_RESOURCES, "no space left for received images") from error
+        raise
+
+
+def _read_received(path: Path) -> Received | None:
+    """The image in a file of `.incoming`; None unless every byte of it is what was hashed when it was received."""
+    with path.open("rb") as file:
+        if (start := read_start(file.read(MAX_START_BYTES))) is None:
+            return None
+        receipt, position = start
+        file.seek(position)
+        head = file.read(_HEADER_BYTES)
+        digest, size = content_digest(receipt.transfer_syntax_uid), 0
+        chunk = head
+        while chunk:
+            digest.update(chunk)
+            size += len(chunk)
+            chunk = file.read(_CHUNK_BYTES)
+    if digest.digest() != receipt.content_sha256 or size != receipt.dataset_bytes:
+        return None
+    try:
+        header = read_header(head, receipt.transfer_syntax_uid)
+    except Refused:  # it was read before the receipt was written, so this is no file of ours
+        return None
+    return Received(path, receipt, header, position + size)
 
 
 def _sync_directory(directory: Path) -> None:
@@ -159,13 +244,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _full_disk_refused() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise Refused(OUT_OF_RESOURCES, "no space left for received images") from error
-        raise

@@ -25,17 +25,14 @@ from pydicom.uid import (
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import EnhancedMRImageStorage, Verification
-from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
-from support.live import wait_for
 from support.receiving import PATIENT, STUDY, encoded, image, running_listener, store_bytes
 
-from pirtad.daemon import receiver as receiver_module
+from pirtad.daemon import registrar as registrar_module
 from pirtad.daemon.errors import ListenerNotReady
+from pirtad.daemon.landing import Landing
 from pirtad.daemon.listener import Listener
-from pirtad.daemon.spool import Spool
 from pirtad.worker.ledger import views
-from pirtad.worker.ledger.tables import Instance
 from pirtad.worker.settings import ListenerSettings
 
 
@@ -45,11 +42,6 @@ def running(tmp_path):
         yield running
 
 
-def _rows(database):
-    with database.reading() as session:
-        return list(session.scalars(select(Instance).order_by(Instance.id)))
-
-
 def _kinds(running):
     return [notice.kind for notice in views.notices(running.database)]
 
@@ -57,6 +49,7 @@ def _kinds(running):
 def _stopped(running):
     """Its associations have ended and said what they had to say."""
     running.listener.stop(10)
+    assert running.side.registrar.flush(10)
     return running
 
 
@@ -66,11 +59,14 @@ def test_an_echo_is_answered_and_is_no_empty_association(running):
     assert _kinds(_stopped(running)) == []
 
 
-def test_a_stored_image_is_on_disk_and_in_the_ledger_when_success_is_answered(running):
+def test_a_stored_image_is_on_disk_when_success_is_answered_and_then_in_the_ledger(running):
     with running.association() as association:
         assert association.send_c_store(image()).Status == 0x0000
-        (row,) = _rows(running.database)
-        assert (running.data_dir / row.path).read_bytes().endswith(encoded(image()))
+        # Then it is on disk, and a moment later at its place
+        (file,) = running.files()
+        assert file.read_bytes().endswith(encoded(image()))
+        (row,) = running.rows()
+        assert [running.data_dir / row.path] == running.files()
         assert (row.calling_ae, row.received_at) == ("SCANNER", running.clock.now)
     assert _kinds(_stopped(running)) == []
 
@@ -90,7 +86,7 @@ def test_bytes_are_kept_untouched_in_every_transfer_syntax(running, syntax, how)
     data = encoded(image(), **how)
     with running.association(contexts=((MRImageStorage, syntax),)) as association:
         assert store_bytes(association, data) == 0x0000
-    (row,) = _rows(running.database)
+    (row,) = running.rows()
     assert row.transfer_syntax_uid == syntax
     assert (running.data_dir / row.path).read_bytes().endswith(data)
 
@@ -117,24 +113,26 @@ def test_any_storage_class_is_accepted_and_jpip_is_not(running):
 def test_bad_input_is_refused_and_the_association_goes_on(running, data, command, status):
     with running.association() as association:
         assert store_bytes(association, data, **command) == status
-        assert _rows(running.database) == []
+        assert running.rows() == []
         assert [path.read_bytes() for path in running.files("quarantine") if path.suffix == ".dataset"] == [data]
         assert store_bytes(association, encoded(image())) == 0x0000
     assert _kinds(_stopped(running)) == ["refused"]
 
 
-def test_a_failing_registration_is_answered_with_a_failure(running, monkeypatch):
-    def fails(*_):
+def test_while_the_ledger_fails_no_further_image_is_taken_and_none_is_lost(running, monkeypatch):
+    def fails(*_, **__):
         raise OperationalError("INSERT", {}, Exception("database is locked"))
 
     with running.association() as association:
-        monkeypatch.setattr(receiver_module.receiving, "register", fails)
-        assert association.send_c_store(image()).Status == 0xA700
-        monkeypatch.setattr(receiver_module.receiving, "register", lambda *_: 1 / 0)
-        assert association.send_c_store(image()).Status == 0x0110
-        assert _rows(running.database) == []
+        monkeypatch.setattr(registrar_module.receiving, "register_all", fails)
+        # The first is safe in the spool before the trouble is known; then it is known
+        assert association.send_c_store(image(1)).Status == 0x0000
+        assert not running.side.registrar.flush(0.3)
+        assert association.send_c_store(image(2)).Status == 0xA700
         monkeypatch.undo()
-        assert association.send_c_store(image()).Status == 0x0000
+        assert {row.sop_instance_uid for row in running.rows()} == {f"{STUDY}.2.1"}
+        assert association.send_c_store(image(2)).Status == 0x0000
+    assert len(running.rows()) == 2
 
 
 def test_a_full_disk_is_answered_with_out_of_resources(running, monkeypatch):
@@ -142,19 +140,28 @@ def test_a_full_disk_is_answered_with_out_of_resources(running, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with running.association() as association:
-        monkeypatch.setattr(Spool, "_write", full)
+        monkeypatch.setattr(Landing, "write", full)
         assert association.send_c_store(image()).Status == 0xA700
         monkeypatch.undo()
         assert association.send_c_store(image()).Status == 0x0000
-    assert len(_rows(running.database)) == 1
+    assert len(running.rows()) == 1
 
 
 def test_a_duplicate_and_a_conflict_are_success(running):
     with running.association() as association:
         statuses = [association.send_c_store(it).Status for it in (image(), image(), image(pixels=b"\x05\x05" * 500))]
     assert statuses == [0, 0, 0]
-    assert len(_rows(running.database)) == 2
+    assert len(running.rows()) == 2
     assert views.studies(running.database)[0].duplicates == 1
+
+
+def test_a_conflict_can_be_refused(tmp_path):
+    with running_listener(tmp_path, conflicting_images="refuse") as running, running.association() as association:
+        assert association.send_c_store(image()).Status == 0x0000
+        assert len(running.rows()) == 1
+        assert association.send_c_store(image(pixels=b"\x05\x05" * 500)).Status == 0x0111
+        assert association.send_c_store(image()).Status == 0x0000
+        assert len(running.rows()) == 1
 
 
 def test_two_senders_at_once_lose_nothing(running):
@@ -170,7 +177,7 @@ def test_two_senders_at_once_lose_nothing(running):
     for thread in threads:
         thread.join()
     assert statuses == [0] * 30
-    assert len({row.sop_instance_uid for row in _rows(running.database)}) == 30
+    assert len({row.sop_instance_uid for row in running.rows()}) == 30
 
 
 def test_an_association_that_sends_nothing_is_told_of(running):
@@ -222,13 +229,11 @@ def _send_begun_message(association) -> None:
 
 
 def test_a_port_check_is_no_event_and_takes_no_place(tmp_path):
-    # Given a place for two, and a third who only looked whether the port is open: each waits for the ACSE timeout
-    with running_listener(tmp_path, max_associations=2) as running:
+    with running_listener(tmp_path, max_associations=1) as running:
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", running.port)) as check:
                 check.shutdown(socket.SHUT_WR)
                 assert check.recv(1) == b""  # closed by the listener, so it knows of the end
-        wait_for(lambda: not running.listener._server.active_associations, 10, "their threads to end", every_s=0.01)
         # Then there is place, and nothing to tell
         with running.association(contexts=((Verification, ImplicitVRLittleEndian),)) as association:
             assert association.send_c_echo().Status == 0x0000
@@ -238,7 +243,7 @@ def test_a_port_check_is_no_event_and_takes_no_place(tmp_path):
 @pytest.mark.parametrize("sent", [b"", b"\x01\x00\x00\x00\x10\x00half", b"GET / HTTP/1.1\r\n\r\n"])
 def test_a_peer_that_stops_in_mid_message_is_cut_off(tmp_path, sent):
     with (
-        running_listener(tmp_path, network_timeout_s=0.3, acse_timeout_s=0.3) as running,
+        running_listener(tmp_path, network_timeout_s=1, acse_timeout_s=1) as running,
         socket.create_connection(("127.0.0.1", running.port), timeout=10) as peer,
     ):
         peer.sendall(sent)
@@ -290,7 +295,7 @@ def test_stop_aborts_a_sender_that_does_not_finish(tmp_path):
 
 
 def test_start_says_that_the_port_is_taken(running):
-    second = Listener(ListenerSettings(port=running.port), running.receiver, running.listener._notices)
+    second = Listener(ListenerSettings(port=running.port), running.side.receiver, running.side.notices)
     with pytest.raises(ListenerNotReady, match=str(running.port)):
         second.start()
 
@@ -315,7 +320,7 @@ def test_dcmtk_sends(running, tmp_path_factory):
         [storescu, "-aec", "PIRTAD", "-aet", "DCMTK", "+sd", "127.0.0.1", str(running.port), str(folder)],
         check=True, capture_output=True, timeout=60, env={**os.environ, "TCP_NODELAY": "1"},
     )  # fmt: skip
-    rows = _rows(running.database)
+    rows = running.rows()
     assert len({row.sop_instance_uid for row in rows}) == 10
     assert {row.calling_ae for row in rows} == {"DCMTK"}
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
-from support.receiving import PATIENT, STUDY, arrival, encoded, image
+from support.receiving import PATIENT, STUDY, announced, encoded, files, image
 
 from pirtad.daemon.errors import OUT_OF_RESOURCES, Refused
 from pirtad.daemon.header import Header
-from pirtad.daemon.spool import Spool, content_sha256
+from pirtad.daemon.part10 import MAX_START_BYTES, Receipt, part10_start, read_start
+from pirtad.daemon.spool import Received, Spool, content_digest
 
-HEADER = Header(STUDY, f"{STUDY}.1", f"{STUDY}.2.1", MRImageStorage, "MR")
+IMAGE = encoded(image())
 
 
 @pytest.fixture
@@ -26,133 +27,211 @@ def spool(tmp_path):
     return spool
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def _receipt(data, syntax=ExplicitVRLittleEndian, *, calling_ae="SCANNER", at=5.0) -> Receipt:
+    digest = content_digest(syntax)
+    digest.update(data)
+    return Receipt(MRImageStorage, f"{STUDY}.2.1", str(syntax), calling_ae, len(data), at, digest.digest())
 
 
-def test_a_kept_file_is_part_10_and_its_dataset_untouched(spool, tmp_path):
-    data = encoded(image())
-    kept = spool.keep(arrival(data), HEADER)
-    written = (tmp_path / kept.path).read_bytes()
-    assert written.endswith(data)
-    assert kept.size_bytes == len(written)
-    dataset = dcmread(tmp_path / kept.path)
+def _receive(spool, data=IMAGE, *, study=STUDY, **receipt) -> Received:
+    """Land and commit, as receiving does."""
+    told = _receipt(data, **receipt)
+    start = part10_start(told)
+    landing = spool.land(len(start))
+    landing.write(data)
+    landing.commit(start)
+    return Received(landing.path, told, Header(study, f"{study}.1", f"{STUDY}.2.1", MRImageStorage, "MR"),
+                    len(start) + len(data))  # fmt: skip
+
+
+def _keep(spool, *arguments, **more) -> Path:
+    received = _receive(spool, *arguments, **more)
+    spool.place([received])
+    spool.settle([received])
+    return spool.data_dir / received.path
+
+
+def test_a_kept_file_is_part_10_and_its_dataset_untouched(spool):
+    path = _keep(spool)
+    written = path.read_bytes()
+    assert written.endswith(IMAGE)
+    dataset = dcmread(path)
     assert dataset == image()
     assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
     assert dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
     assert dataset.file_meta.MediaStorageSOPClassUID == dataset.SOPClassUID
+    assert dataset.file_meta.SourceApplicationEntityTitle == "SCANNER"
     # the group length is right: the dataset begins where it says
-    assert 132 + 12 + dataset.file_meta.FileMetaInformationGroupLength == len(written) - len(data)
+    assert 132 + 12 + dataset.file_meta.FileMetaInformationGroupLength == len(written) - len(IMAGE)
+
+
+def test_the_start_of_a_file_can_be_read_back_and_its_length_depends_on_uids_alone():
+    told = _receipt(IMAGE)
+    start = part10_start(told)
+    assert read_start(start + b"more") == (told, len(start))
+    assert len(start) == len(part10_start(_receipt(b"", calling_ae="A", at=1e9)))
+    longest = Receipt("1" * 64, "2" * 64, "3" * 64, "S" * 16, 2**40, 1e9, bytes(32))
+    assert read_start(part10_start(longest)[:MAX_START_BYTES]) == (longest, len(part10_start(longest)))
+
+
+def test_a_start_cut_off_or_damaged_is_none():
+    start = part10_start(_receipt(IMAGE))
+    for length in range(len(start)):
+        assert read_start(start[:length]) is None
+    assert read_start(bytes(len(start))) is None
+    for position in range(128, len(start)):  # whatever one byte says: read or none, and nothing raised
+        read_start(start[:position] + b"\xff" + start[position + 1 :])
 
 
 def test_the_path_is_made_of_digests_alone(spool):
     study = hashlib.sha256(b"../../etc/passwd").hexdigest()
-    kept = spool.keep(arrival(b"data"), Header("../../etc/passwd", "1", "1.2", "1.2", ""))
-    assert kept.path == f"spool/{study[:2]}/{study}/{kept.sha256}.dcm"
-    assert kept.sha256 == content_sha256(ExplicitVRLittleEndian, b"data")
+    received = _receive(spool, study="../../etc/passwd")
+    content = hashlib.sha256(ExplicitVRLittleEndian.encode() + b"\n" + IMAGE).hexdigest()
+    assert received.path == f"spool/{study[:2]}/{study}/{content}.dcm"
 
 
-def test_the_same_content_again_is_the_same_file(spool, tmp_path):
-    first = spool.keep(arrival(b"data"), HEADER)
-    before = (tmp_path / first.path).read_bytes()
-    (tmp_path / first.path).write_bytes(b"damaged since")
-    assert spool.keep(arrival(b"data"), HEADER) == first
-    assert (tmp_path / first.path).read_bytes() == before
-    assert len(_files(tmp_path)) == 1
+def test_the_same_content_again_is_the_same_path_and_mends_it(spool, tmp_path):
+    first = _keep(spool)
+    before = first.read_bytes()
+    first.write_bytes(b"damaged since")
+    assert _keep(spool) == first
+    assert first.read_bytes() == before
+    assert files(tmp_path) == [first]
 
 
 def test_other_bytes_or_another_transfer_syntax_are_another_file(spool):
-    kept = {
-        spool.keep(arrival(b"data"), HEADER).path,
-        spool.keep(arrival(b"Data"), HEADER).path,
-        spool.keep(arrival(b"data", ImplicitVRLittleEndian), HEADER).path,
-    }
+    kept = {_keep(spool), _keep(spool, IMAGE[:-1] + b"\7"), _keep(spool, IMAGE, syntax=ImplicitVRLittleEndian)}
     assert len(kept) == 3
 
 
-def test_file_and_every_name_above_it_are_synced_before_keep_returns(tmp_path, monkeypatch):
-    # Given a record of what was synced, and of the moment at which the file got its name
+def test_what_was_received_and_not_settled_is_found_again_at_every_step(spool, tmp_path):
+    # Given a process that dies after receiving, or after it placed the file
+    received = _receive(spool)
+    for step in (lambda: None, lambda: spool.place([received])):
+        step()
+        (found,) = Spool(tmp_path).prepare()
+        assert (found.receipt, found.header, found.size_bytes) == (
+            received.receipt, received.header, received.size_bytes,
+        )  # fmt: skip
+        assert found.path == received.path
+        # Then placing it once more is no trouble
+        spool.place([found])
+    spool.settle([found])
+    assert Spool(tmp_path).prepare() == []
+    assert files(tmp_path) == [tmp_path / received.path]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data + b"\0",
+        lambda data: data[:-1] + b"\7",
+        lambda data: b"",
+        lambda data: data[:200],
+        lambda data: bytes(len(data)),
+    ],
+)
+def test_what_was_not_received_to_the_end_is_swept(spool, tmp_path, damage):
+    received = _receive(spool)
+    received.incoming.write_bytes(damage(received.incoming.read_bytes()))
+    assert Spool(tmp_path).prepare() == []
+    assert list((tmp_path / "spool" / ".incoming").iterdir()) == []
+
+
+def test_an_image_is_synced_under_a_name_that_was_synced_before(tmp_path, monkeypatch):
+    # Given a record of what was synced, and of what had been written by then
     steps = []
-    real_fsync, real_replace = os.fsync, Path.replace
+    for call in ("fsync", "fdatasync", "pwrite"):
+        real = getattr(os, call)
 
-    def fsync(descriptor):
-        steps.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink()))
-        real_fsync(descriptor)
+        def recorded(descriptor, *rest, call=call, real=real):
+            steps.append((call.replace("data", ""), Path(f"/proc/self/fd/{descriptor}").readlink()))
+            return real(descriptor, *rest)
 
-    def replace(source, target):
-        steps.append(("rename", target))
-        return real_replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(Path, "replace", replace)
+        monkeypatch.setattr(os, call, recorded)
     spool = Spool(tmp_path)
     spool.prepare()
-    # When an image is kept
-    path = tmp_path / spool.keep(arrival(b"data"), HEADER).path
-    # Then its content was synced before the rename, its directory after, and each new directory in its parent
-    renamed = steps.index(("rename", path))
-    synced_before = [where for what, where in steps[:renamed] if what == "sync"]
-    assert synced_before[-1].parent == tmp_path / "spool" / ".incoming"
-    assert {tmp_path, tmp_path / "spool", path.parent.parent} <= set(synced_before)
-    assert ("sync", path.parent) in steps[renamed:]
+    received = _receive(spool)
+    # Then its name was synced before it was opened for writing, and after its last byte it was synced itself
+    first_byte = steps.index(("pwrite", received.incoming))
+    assert ("fsync", received.incoming.parent) in steps[:first_byte]
+    assert steps[-1] == ("fsync", received.incoming)
+    # And where it is kept every directory is synced in its parent, and its own name before `.incoming` lets it go
+    spool.place([received])
+    spool.settle([received])
+    path = tmp_path / received.path
+    assert {tmp_path, tmp_path / "spool", path.parent.parent} <= {where for what, where in steps if what == "fsync"}
+    assert steps[-1] == ("fsync", path.parent)
 
 
-def test_leftovers_of_a_process_that_died_are_swept_and_nothing_else(spool, tmp_path):
-    kept = spool.keep(arrival(b"data"), HEADER)
-    (tmp_path / "spool" / ".incoming" / "leftover").write_bytes(b"half an ima")
-    Spool(tmp_path).prepare()
-    assert _files(tmp_path / "spool") == [tmp_path / kept.path]
+def test_many_images_share_the_syncs_of_their_names(spool, monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append(1))
+    for number in range(64):
+        _receive(spool, bytes([number]))
+    assert len(calls) <= 2
 
 
-@pytest.mark.parametrize("call", ["write", "fsync"])
-@pytest.mark.parametrize(("number", "raised"), [(errno.ENOSPC, Refused), (errno.EDQUOT, Refused), (errno.EIO, OSError)])
-def test_a_failed_write_leaves_nothing_and_says_so(spool, tmp_path, monkeypatch, call, number, raised):
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_failed_write_is_told_and_an_abandoned_image_leaves_nothing(spool, tmp_path, monkeypatch, call, number):
     def fails(*_):
         raise OSError(number, "no")
 
+    start = part10_start(_receipt(IMAGE))
+    landing = spool.land(len(start))
     monkeypatch.setattr(os, call, fails)
-    with pytest.raises(raised) as caught:
-        spool.keep(arrival(b"data"), HEADER)
+    with pytest.raises(OSError, match="no"):
+        (landing.write(IMAGE), landing.commit(start))
     monkeypatch.undo()
-    assert not isinstance(caught.value, Refused) or caught.value.status == OUT_OF_RESOURCES
-    assert _files(tmp_path) == []
-    # and once there is space again the same image is kept
-    assert (tmp_path / spool.keep(arrival(b"data"), HEADER).path).is_file()
+    landing.abandon()
+    assert files(tmp_path) == []
+    assert _keep(spool).is_file()  # and once there is space again the same image is kept
 
 
-def test_short_writes_are_continued(spool, tmp_path, monkeypatch):
-    real = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, bytes(data)[:7]))
-    kept = spool.keep(arrival(b"0123456789" * 10), HEADER)
-    assert (tmp_path / kept.path).read_bytes().endswith(b"0123456789" * 10)
-    assert kept.size_bytes == (tmp_path / kept.path).stat().st_size
+def test_no_space_for_another_file_is_out_of_resources(spool, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.ENOSPC, "no")
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(Refused) as caught:
+        spool.land(400)
+    assert caught.value.status == OUT_OF_RESOURCES
 
 
-def test_a_removed_study_directory_is_made_again(spool, tmp_path):
-    path = tmp_path / spool.keep(arrival(b"data"), HEADER).path
+def test_short_writes_are_continued(spool, monkeypatch):
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, position: real(descriptor, bytes(data)[:7], position))
+    data = b"0123456789" * 10
+    path = _keep(spool, data)
+    assert path.read_bytes() == part10_start(_receipt(data)) + data
+
+
+def test_a_removed_study_directory_is_made_again(spool):
+    path = _keep(spool)
     path.unlink()
     path.parent.rmdir()
-    assert (tmp_path / spool.keep(arrival(b"data"), HEADER).path).is_file()
+    assert _keep(spool).is_file()
 
 
 def test_many_threads_keep_into_one_study(spool, tmp_path):
-    threads = [threading.Thread(target=spool.keep, args=(arrival(bytes([n % 5])), HEADER)) for n in range(20)]
+    threads = [threading.Thread(target=_keep, args=(spool, bytes([n % 5]))) for n in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(_files(tmp_path)) == 5
+    assert len(files(tmp_path)) == 5
 
 
 def test_quarantine_keeps_the_bytes_and_tells_why(spool, tmp_path):
-    data = encoded(image())
-    where = spool.quarantine(arrival(data), "no Study Instance UID", at=12.5)
-    assert spool.quarantine(arrival(data), "no Study Instance UID", at=12.5) == where
-    assert (tmp_path / where).read_bytes() == data
+    for start_bytes in (400, 0):
+        landing = spool.land(start_bytes)
+        landing.write(IMAGE)
+        where = spool.quarantine(landing, announced(), "ab" * 32, "no Study Instance UID", at=12.5)
+        landing.abandon()
+        assert (tmp_path / where).read_bytes() == IMAGE
     told = json.loads((tmp_path / where).with_suffix(".json").read_text())
     assert (told["reason"], told["calling_ae"], told["at"]) == ("no Study Instance UID", "SCANNER", 12.5)
-    assert len(_files(tmp_path / "quarantine")) == 2
-
-
-def test_an_arrival_shows_no_patient():
-    assert PATIENT not in repr(arrival(encoded(image())))
+    assert PATIENT not in str(told)
+    assert len(files(tmp_path)) == 2

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,12 +18,17 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
+from sqlalchemy import select
 
+from pirtad.daemon.limits import StudySizes, Watermark
 from pirtad.daemon.listener import Listener
 from pirtad.daemon.notices import Notices
 from pirtad.daemon.receiver import Receiver
-from pirtad.daemon.spool import Arrival, Spool
+from pirtad.daemon.registrar import Registrar
+from pirtad.daemon.spool import Announced, Spool
+from pirtad.worker.ledger import receiving
 from pirtad.worker.ledger.database import Database, open_ledger
+from pirtad.worker.ledger.tables import Instance
 from pirtad.worker.settings import ListenerSettings
 from support.live import free_port
 
@@ -61,13 +69,73 @@ def encoded(dataset: Dataset, *, implicit: bool = False, little: bool = True, de
     return data
 
 
-def arrival(
-    data: bytes,
+def announced(
     transfer_syntax_uid: str = ExplicitVRLittleEndian,
     sop_instance_uid: str = f"{STUDY}.2.1",
     sop_class_uid: str = MRImageStorage,
-) -> Arrival:
-    return Arrival(data, str(transfer_syntax_uid), str(sop_class_uid), sop_instance_uid, "SCANNER")
+) -> Announced:
+    return Announced(str(sop_class_uid), sop_instance_uid, str(transfer_syntax_uid), "SCANNER")
+
+
+@dataclass
+class Receiving:
+    """The receiving side without its socket."""
+
+    spool: Spool
+    registrar: Registrar
+    receiver: Receiver
+    database: Database
+    notices: Notices
+    clock: Clock
+    free_bytes: int = 10**12
+
+    def receive(self, data: bytes, *, fragment_bytes: int = 2**16, **command: str) -> int:
+        """One image in fragments; its status, with the ledger up to date."""
+        intake = self.receiver.begin(announced(**command))
+        for position in range(0, len(data), fragment_bytes):
+            intake.write(memoryview(data)[position : position + fragment_bytes])
+        status, _ = intake.finish()
+        self.registrar.flush(10)
+        return status
+
+
+@cache
+def _empty_ledger() -> bytes:
+    with tempfile.TemporaryDirectory(prefix="ledger") as directory:
+        open_ledger(f"sqlite:///{directory}/ledger.sqlite").close()
+        return Path(directory, "ledger.sqlite").read_bytes()
+
+
+def _ledger(directory: Path) -> Database:
+    """The directory's ledger; migrating a new one for each test would take longer than most tests."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "ledger.sqlite"
+    if not path.exists():
+        path.write_bytes(_empty_ledger())
+    return open_ledger(f"sqlite:///{path}")
+
+
+@contextmanager
+def receiving_side(tmp_path: Path, database: Database | None = None, **settings: Any) -> Iterator[Receiving]:
+    """As `pirtad.daemon.service.make_listener` puts it together, with clocks that stand."""
+    clock, is_ours = Clock(), database is None
+    database = database or _ledger(tmp_path)
+    limits = ListenerSettings(**settings)
+    spool = Spool(tmp_path)
+    found = spool.prepare()
+    sizes = StudySizes(partial(receiving.study_size, database), limits.max_study_images, limits.max_study_bytes)
+    notices = Notices(database, clock)
+    registrar = Registrar(spool, database, sizes)
+    watermark = Watermark(lambda: side.free_bytes, 10**9, itertools.count().__next__)
+    receiver = Receiver(limits, spool, registrar, database, sizes, watermark, notices, clock)
+    side = Receiving(spool, registrar, receiver, database, notices, clock)
+    registrar.start(found)
+    try:
+        yield side
+    finally:
+        registrar.stop(5)
+        if is_ours:
+            database.close()
 
 
 @contextmanager
@@ -85,16 +153,27 @@ def associated(sender: AE, port: int, called: str = "PIRTAD") -> Iterator[Associ
             connection.close()
 
 
+def files(folder: Path) -> list[Path]:
+    """All but the empty files, which are names kept ready for images to come."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+
+
 @dataclass
 class Running:
     """A listener that answers, and what it writes to."""
 
     port: int
     listener: Listener
-    receiver: Receiver
+    side: Receiving
     database: Database
     data_dir: Path
     clock: Clock
+
+    def rows(self) -> list[Instance]:
+        """What is registered of all that was received until now."""
+        assert self.side.registrar.flush(10)
+        with self.database.reading() as session:
+            return list(session.scalars(select(Instance).order_by(Instance.id)))
 
     @contextmanager
     def association(
@@ -109,25 +188,20 @@ class Running:
             yield association
 
     def files(self, folder: str = "spool") -> list[Path]:
-        return sorted(path for path in (self.data_dir / folder).rglob("*") if path.is_file())
+        """Without the names kept ready for images to come."""
+        return files(self.data_dir / folder)
 
 
 @contextmanager
 def running_listener(tmp_path: Path, *, grace_s: float = 10, **settings: Any) -> Iterator[Running]:
-    clock = Clock()
-    database = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    spool = Spool(tmp_path)
-    spool.prepare()
-    notices = Notices(database, clock)
-    receiver = Receiver(spool, database, notices, clock)
     port = free_port()
-    listener = Listener(ListenerSettings(port=port, **settings), receiver, notices)
-    listener.start()
-    try:
-        yield Running(port, listener, receiver, database, tmp_path, clock)
-    finally:
-        listener.stop(grace_s)
-        database.close()
+    with receiving_side(tmp_path, port=port, **settings) as side:
+        listener = Listener(side.receiver.settings, side.receiver, side.notices)
+        listener.start()
+        try:
+            yield Running(port, listener, side, side.database, tmp_path, side.clock)
+        finally:
+            listener.stop(grace_s)
 
 
 def store_bytes(

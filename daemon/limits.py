@@ -1,0 +1,160 @@
+"""What keeps one peer from taking the place, the disk or the time of another. Safe to use from several threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pirtad.daemon.errors import OUT_OF_RESOURCES, Refused
+
+# Chosen: connections that have not asked for an association yet, beyond the associations that may be open.
+_PENDING_PER_PEER = 16
+_PENDING = 128
+# Chosen: an association that was silent for so long may be ended for a peer that has fewer places.
+_IDLE_S = 5.0
+_MAX_SENDERS = 1000  # chosen: AE titles are the senders' own words, so there may be any number
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A connection's place. `active_at` is set by its own thread, at every PDU."""
+
+    address: str
+    evict: Callable[[], None]
+    active_at: float
+    is_associated: bool = False
+
+
+class Places:
+    """Connections and associations at one time, in all and per address.
+
+    When there is no place left, the address with the most of them loses one that is idle to a peer with fewer: whoever
+    takes all there is does not keep others out.
+    """
+
+    def __init__(self, max_associations: int, max_per_peer: int, clock: Callable[[], float]) -> None:
+        self._max_associations = max_associations
+        self._max_per_peer = max_per_peer
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._places: set[Place] = set()
+
+    def enter(self, address: str, evict: Callable[[], None]) -> Place | None:
+        """A place for a new connection, or None. `evict` ends it, from another thread and without waiting."""
+        with self._lock:
+            mine = sum(place.address == address for place in self._places)
+            if mine >= self._max_per_peer + _PENDING_PER_PEER:
+                return None
+            pending = [place for place in self._places if not place.is_associated]
+            if len(pending) >= _PENDING and not self._make_room(address, pending, idle_s=0.0):
+                return None
+            place = Place(address, evict, self._clock())
+            self._places.add(place)
+            return place
+
+    def associate(self, place: Place) -> str:
+        """Count it as an association; else the setting that stands against it, and "" for none."""
+        with self._lock:
+            associated = [one for one in self._places if one.is_associated]
+            if sum(one.address == place.address for one in associated) >= self._max_per_peer:
+                return "max_associations_per_peer"
+            if len(associated) >= self._max_associations and not self._make_room(place.address, associated, _IDLE_S):
+                return "max_associations"
+            place.is_associated = True
+            return ""
+
+    def leave(self, place: Place) -> None:
+        """Free it."""
+        with self._lock:
+            self._places.discard(place)
+
+    def _make_room(self, address: str, places: list[Place], idle_s: float) -> bool:
+        """End the longest idle connection of the address with the most, if it has at least two more than this one."""
+        counts: dict[str, int] = {}
+        for place in places:
+            counts[place.address] = counts.get(place.address, 0) + 1
+        greediest = max(counts, key=lambda one: counts[one])
+        idle = [place for place in places if place.address == greediest]
+        victim = min(idle, key=lambda place: place.active_at)
+        if counts[greediest] < counts.get(address, 0) + 2 or self._clock() - victim.active_at < idle_s:
+            return False
+        self._places.discard(victim)
+        victim.evict()
+        return True
+
+
+class Rate:
+    """Images a second of each sender, by AE title: a bucket of one second's tokens."""
+
+    def __init__(self, per_s: float, clock: Callable[[], float]) -> None:
+        self._per_s = per_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._free_at: dict[str, float] = {}  # when a sender's bucket is full again
+
+    def wait_s(self, calling_ae: str) -> float:
+        """Take a token; how long the sender is to be kept waiting for it."""
+        if not self._per_s:
+            return 0.0
+        with self._lock:
+            now = self._clock()
+            if len(self._free_at) > _MAX_SENDERS:
+                self._free_at = {sender: at for sender, at in self._free_at.items() if at > now}
+            free_at = max(self._free_at.get(calling_ae, 0.0), now) + 1 / self._per_s
+            self._free_at[calling_ae] = free_at
+            return max(0.0, free_at - now - 1.0)
+
+
+class Watermark:
+    """Refuses images before the disk is full: ledger and results need space too."""
+
+    _LOOK_S = 0.5  # chosen: at a GB/s another half a GB is taken at most
+
+    def __init__(self, free_bytes: Callable[[], int], min_free_bytes: int, clock: Callable[[], float]) -> None:
+        self._free_bytes = free_bytes
+        self._min_free_bytes = min_free_bytes
+        self._clock = clock
+        self._looked_at = float("-inf")
+        self._has_room = True
+
+    def require_room(self) -> None:
+        """`Refused` (0xA700) while less is free than `min_free_bytes`."""
+        now = self._clock()
+        if now - self._looked_at >= self._LOOK_S:
+            self._has_room = self._free_bytes() >= self._min_free_bytes
+            self._looked_at = now
+        if not self._has_room:
+            raise Refused(OUT_OF_RESOURCES, "less disk space is free than storage.min_free_bytes")
+
+
+class StudySizes:
+    """Images and bytes registered of each study, asked of the ledger once and counted from there."""
+
+    _MAX_STUDIES = 1000  # chosen: more than are received at one time
+
+    def __init__(self, look_up: Callable[[str], tuple[int, int]], max_images: int, max_bytes: int) -> None:
+        self._look_up = look_up
+        self._max_images = max_images
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._sizes: dict[str, tuple[int, int]] = {}
+
+    def require_room(self, study_uid: str, size_bytes: int) -> None:
+        """`Refused` (0xA700) if the study would grow beyond the limits."""
+        with self._lock:
+            known = self._sizes.get(study_uid)
+        if known is None:
+            known = self._look_up(study_uid)
+            with self._lock:
+                while len(self._sizes) >= self._MAX_STUDIES:
+                    self._sizes.pop(next(iter(self._sizes)))
+                known = self._sizes.setdefault(study_uid, known)
+        if known[0] >= self._max_images or known[1] + size_bytes > self._max_bytes:
+            raise Refused(OUT_OF_RESOURCES, "the study is larger than listener.max_study_images or max_study_bytes")
+
+    def add(self, study_uid: str, size_bytes: int) -> None:
+        """A new image was registered."""
+        with self._lock:
+            if (known := self._sizes.get(study_uid)) is not None:
+                self._sizes[study_uid] = (known[0] + 1, known[1] + size_bytes)
