@@ -1,5 +1,7 @@
 """Makes jobs of complete studies and messages of jobs, once every tick, from what the ledger says.
 
+Studies that are still being received are looked at in between, by a worker that knows what an image means.
+
 The ledger is the truth and the queue can be lost at any time. Everything here may be done twice: a job is opened once
 for the same content, and a second message for a job changes nothing, since workers take jobs by a claim.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import redis
 import structlog
@@ -16,11 +19,16 @@ from kombu.exceptions import OperationalError as QueueError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from pirtad.daemon.assembler import complete_studies
-from pirtad.worker.ledger import jobs, receiving
+from pirtad.daemon.arrivals import Arrivals
+from pirtad.daemon.assembler import Decision, Patience, Step, decide
+from pirtad.daemon.clock_watch import ClockWatch
+from pirtad.worker.contract import LookMessage, StartedBy
+from pirtad.worker.ledger import jobs, priority, receiving
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.owner import is_dead
-from pirtad.worker.queue import epoch_is_new, publish, queue_lengths
+from pirtad.worker.ledger.receiving import Opening, OpenStudy
+from pirtad.worker.priority_settings import PrioritySettings
+from pirtad.worker.queue import epoch_is_new, publish, publish_look, queue_lengths
 from pirtad.worker.settings import AssemblySettings
 
 log = structlog.get_logger(__name__)
@@ -30,6 +38,18 @@ QUEUE_TROUBLE = (redis.RedisError, QueueError, OSError)
 
 # Chosen: a queue that lost its last second of messages, and not its memory of us, is found out within a minute.
 _LOST_MESSAGES_CHECK_S = 60.0
+# Chosen: an answered look is followed by another a second later at the soonest; one that is not answered may be lost.
+_LOOK_EVERY_S = 1.0
+_LOOK_LOST_AFTER_S = 15.0
+_OVERDUE_CHECK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedLook:
+    """A look that was asked for at a time, and when the look before it was taken."""
+
+    at: float
+    before_at: float | None
 
 
 class Dispatcher:
@@ -46,18 +66,27 @@ class Dispatcher:
         app: Celery,
         make_redis_client: Callable[[], redis.Redis],
         clock: Callable[[], float],
+        arrivals: Arrivals | None = None,
+        urgency: PrioritySettings = PrioritySettings(),  # noqa: B008 - frozen
+        clock_watch: ClockWatch | None = None,
     ) -> None:
+        self._arrivals = arrivals or Arrivals()
+        self._urgency = urgency
+        self._wanted_looks: list[OpenStudy] = []
+        self._looks: dict[str, _AskedLook] = {}
+        self._overdue_checked_at: float | None = None
         self._assembly = assembly
         self._database = database
         self._app = app
         self._redis = make_redis_client()  # connects when it is first used, and again after a loss
         self._clock = clock
+        self._clock_watch = clock_watch
         self._must_rebuild = False
         self._checked_at: float | None = None
         self.last_ok_at: float | None = None
         self.last_error = ""
 
-    def run(self, stop: threading.Event, interval_s: float = 0.5) -> None:
+    def run(self, stop: threading.Event, interval_s: float = 0.25) -> None:
         """Tick until told to stop."""
         while not stop.is_set():
             self.tick()
@@ -66,9 +95,13 @@ class Dispatcher:
     def tick(self) -> None:
         """One pass. Trouble with ledger or queue ends it, is told once, and the next tick tries again."""
         try:
+            if self._clock_watch is not None:
+                self._clock_watch.look()
             self._open_jobs()
             self._rebuild_lost_queue()
             self._publish()
+            self._ask_for_looks()
+            self._tell_overdue()
         except LEDGER_TROUBLE as error:
             self._failed(f"ledger: {type(error).__name__}")
         except QUEUE_TROUBLE as error:
@@ -81,9 +114,67 @@ class Dispatcher:
     def _open_jobs(self) -> None:
         now = self._clock()
         open_studies = receiving.open_studies(self._database)
-        for study_uid in complete_studies(open_studies, self._assembly.waiting_times_s, now):
-            outcome, job_id = receiving.open_job(self._database, study_uid, now)
-            log.info("study complete", study_uid=study_uid, job_id=job_id, outcome=str(outcome))
+        by_uid = {study.study_uid: study for study in open_studies}
+        self._arrivals.forget_all_but(frozenset(by_uid), now)
+        self._looks = {uid: asked for uid, asked in self._looks.items() if uid in by_uid}
+        for study in open_studies:
+            self._see_priority(study, now)
+        decisions = decide(
+            open_studies,
+            self._patience_with,
+            lambda study: self._arrivals.of(study.study_uid, study.open_since),
+            now,
+        )
+        # Looks are asked for last: without a queue, jobs must be opened all the same.
+        self._wanted_looks = [by_uid[one.study_uid] for one in decisions if one.step is Step.LOOK]
+        for decision in decisions:
+            if decision.step is Step.START:
+                self._start(decision, now)
+
+    def _see_priority(self, study: OpenStudy, now: float) -> None:
+        is_high = self._arrivals.of(study.study_uid, study.open_since).is_urgent
+        level, because = self._urgency.of_arrival(study.calling_ae, is_dimse_high=is_high)
+        if level > study.priority and not study.is_priority_settled:
+            priority.set_priority(
+                self._database, study.study_uid, level, because, self._urgency.objective_s(level), now
+            )
+
+    def _patience_with(self, calling_ae: str) -> Patience:
+        quiet_period_s, hard_cap_s = self._assembly.waiting_times_s(calling_ae)
+        together = self._assembly.keeps_series_together(calling_ae)
+        return Patience(quiet_period_s, hard_cap_s, self._assembly.early_start, together)
+
+    def _start(self, decision: Decision, now: float) -> None:
+        opening = Opening(decision.started_by or StartedBy.QUIET, self._urgency.objectives_s)
+        outcome, job_id = receiving.open_job(self._database, decision.study_uid, now, opening)
+        log.info(
+            "study complete", study_uid=decision.study_uid, job_id=job_id, outcome=str(outcome),
+            started_by=str(opening.started_by),
+        )  # fmt: skip
+
+    def _ask_for_looks(self) -> None:
+        for study in self._wanted_looks:
+            self._look(study, self._clock())
+
+    def _look(self, study: OpenStudy, now: float) -> None:
+        """Ask for a look, unless one is under way or was just taken; what is asked for is kept in memory alone."""
+        asked = self._looks.get(study.study_uid)
+        if asked is not None:
+            is_answered = study.look is not None and study.look.at != asked.before_at
+            wait_s = _LOOK_EVERY_S if is_answered else _LOOK_LOST_AFTER_S
+            if asked.at <= now < asked.at + wait_s:
+                return
+        publish_look(self._app, LookMessage(study.study_uid))
+        self._looks[study.study_uid] = _AskedLook(now, None if study.look is None else study.look.at)
+
+    def _tell_overdue(self) -> None:
+        now = self._clock()
+        last = self._overdue_checked_at
+        if last is not None and last <= now < last + _OVERDUE_CHECK_S:
+            return
+        for study_uid in priority.mark_missed(self._database, now):
+            log.warning("no report in time", study_uid=study_uid)
+        self._overdue_checked_at = now
 
     def _rebuild_lost_queue(self) -> None:
         """Have every job published again whose message the queue lost.

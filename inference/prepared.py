@@ -57,6 +57,11 @@ class Prepared:
         }
         write_whole(directory / _FACTS, json.dumps(facts, ensure_ascii=False).encode())
 
+    @staticmethod
+    def is_in(directory: Path) -> bool:
+        """Whether `save` came to its end there."""
+        return (directory / _FACTS).is_file()
+
     @classmethod
     def load(cls, directory: Path) -> Prepared:
         """The inverse of `save`; ModelMismatch if another preprocessing version wrote it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 MESSAGE_SCHEMA = 1
@@ -33,6 +33,7 @@ class JobState(StrEnum):
     FAILED = "failed"  # attempts exhausted, or a failure that no attempt mends
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"  # more images came before the report was composed
+    WITHDRAWN = "withdrawn"  # the destination has the note that rejects its objects
 
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING)
@@ -47,9 +48,31 @@ class StudyState(StrEnum):
     RUNNING = "running"
     WAITING = "waiting"
     REPORTED = "reported"
+    WITHDRAWING = "withdrawing"  # the note that rejects the report is on its way
+    WITHDRAWN = "withdrawn"
     SET_ASIDE = "set_aside"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class Priority(IntEnum):
+    """How urgent a study is; the highest that anybody said of it holds, unless an operator says otherwise."""
+
+    ROUTINE = 0
+    STAT = 1
+
+
+class StartedBy(StrEnum):
+    """What made a job of a study's images."""
+
+    WHOLE = "whole"  # DWI and ADC were whole by their own count, whatever else was still to come
+    QUIET = "quiet"  # no new image for the quiet period
+    CAP = "cap"  # the hard cap
+    OPERATOR = "operator"  # drafted anew after a withdrawal
+
+
+LOOK_QUEUE = "look"
+"""Queue of the looks at studies that are being received; the prepare workers serve it."""
 
 
 class MessageError(ValueError):
@@ -78,9 +101,40 @@ class JobMessage:
             raise MessageError(f"not a job message: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class LookMessage:
+    """Asks for a look at what has come of a study: is there a DWI and an ADC map, and are they whole?"""
+
+    study_uid: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The message as JSON-able dict."""
+        return {"schema": MESSAGE_SCHEMA, "study_uid": self.study_uid}
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> LookMessage:
+        """The inverse of `to_json`; `MessageError` for anything else."""
+        if raw.get("schema") != MESSAGE_SCHEMA or not isinstance(raw.get("study_uid"), str):
+            raise MessageError(f"no look message of schema {MESSAGE_SCHEMA}")
+        return cls(raw["study_uid"])
+
+
 def job_key(study_uid: str, instances: Iterable[tuple[str, str]]) -> str:
     """Key of a study's content: sha256 over the study UID and its sorted (SOP Instance UID, file sha256) pairs."""
     digest = hashlib.sha256(study_uid.encode())
     for sop_uid, sha256 in sorted(instances):
         digest.update(f"\n{sop_uid} {sha256}".encode())
     return digest.hexdigest()
+
+
+def used_key(instances: Iterable[tuple[str, str]]) -> str:
+    """Key of the images that a draft is made from: sha256 over their sorted (SOP Instance UID, file sha256) pairs."""
+    return job_key("used", instances)
+
+
+def redraft_key(key: str, withdrawn_job_id: str) -> str:
+    """Key of a job on content that was reported on before, and the result withdrawn: another job, with other objects.
+
+    key: of the content alone.
+    """
+    return hashlib.sha256(f"{key}\nafter {withdrawn_job_id}".encode()).hexdigest()

@@ -7,7 +7,7 @@ sending it again adds nothing.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,14 +97,14 @@ def send(sr_path: Path, destination: Destination) -> Outcome:
     # A switch of the whole process, and nothing else in it sends: the file's bytes go out as they lie on disk.
     # Without it pynetdicom decodes and encodes them anew.
     _config.STORE_SEND_CHUNKED_DATASET = True
-    with _association(destination, sop_class, syntax) as association:
+    with associated(destination, sop_class, syntax) as association:
         status = _status(lambda: association.send_c_store(sr_path), destination)
     return _outcome(status)
 
 
 def echo(destination: Destination) -> None:
     """C-ECHO: the peer is there and lets us in. Raises as `send` does."""
-    with _association(destination, Verification, None) as association:
+    with associated(destination, Verification, None) as association:
         status = _status(association.send_c_echo, destination)
     if status != 0x0000:
         raise DestinationRefused(f"status-{status:04x}", f"C-ECHO was answered with 0x{status:04X} ({meaning(status)})")
@@ -136,8 +136,13 @@ def _outcome(status: int) -> Outcome:
 
 
 @contextmanager
-def _association(destination: Destination, sop_class: UID, syntax: UID | None) -> Iterator[Association]:
-    """An established association with the one presentation context accepted; released or aborted at the end."""
+def associated(
+    destination: Destination, sop_class: UID, syntax: UID | None, handlers: Sequence[evt.EventHandlerType] = ()
+) -> Iterator[Association]:
+    """An established association with the one presentation context accepted; released or aborted at the end.
+
+    syntax: None for pynetdicom's usual ones. handlers: for what the peer asks on it. Raises as `send` does.
+    """
     entity = AE(ae_title=destination.calling_ae_title)
     entity.connection_timeout = destination.connect_timeout_s
     entity.acse_timeout = destination.association_timeout_s
@@ -152,7 +157,7 @@ def _association(destination: Destination, sop_class: UID, syntax: UID | None) -
         destination.host,
         destination.port,
         ae_title=destination.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _connected, [opened])],
+        evt_handlers=[(evt.EVT_CONN_OPEN, _connected, [opened]), *handlers],
     )
     if not association.is_established:
         raise _not_established(association, destination, sop_class, connected=bool(opened))
@@ -174,16 +179,16 @@ def _status(request: Callable[[], Dataset], destination: Destination) -> int:
     try:
         response = request()
     except RuntimeError as error:  # pynetdicom's word for an association that ended before the request
-        raise DestinationUnavailable("aborted", f"{_name(destination)} ended the association") from error
+        raise DestinationUnavailable("aborted", f"{peer_name(destination)} ended the association") from error
     if "Status" not in response:
-        raise DestinationUnavailable("no-answer", f"{_name(destination)} did not answer the request")
+        raise DestinationUnavailable("no-answer", f"{peer_name(destination)} did not answer the request")
     return int(response.Status)
 
 
 def _not_established(
     association: Association, destination: Destination, sop_class: UID, *, connected: bool
 ) -> DestinationRefused | DestinationUnavailable:
-    peer = _name(destination)
+    peer = peer_name(destination)
     if association.is_rejected:
         answer = association.acceptor.primitive
         why = f"{peer} rejected the association: {answer.reason_str}"
@@ -203,5 +208,6 @@ def _not_established(
     return DestinationUnavailable("no-association", f"{peer} aborted or did not answer the association request")
 
 
-def _name(destination: Destination) -> str:
+def peer_name(destination: Destination) -> str:
+    """For people: AE title and address."""
     return f"{destination.ae_title} at {destination.host}:{destination.port}"

@@ -6,7 +6,7 @@ from pirtad.inference.engine import Engine
 from pirtad.inference.errors import ModelMismatch
 from pirtad.inference.report.abstention import DraftRules
 from pirtad.inference.report.language_model import LanguageModel
-from pirtad.inference.report.local_model import LocalModel
+from pirtad.inference.report.local_model import SHIPPED_ADAPTER, LocalModel
 from pirtad.inference.report.openai_model import OpenAIModel, SchemaDialect
 from pirtad.worker.settings import Settings
 
@@ -45,7 +45,9 @@ def language_model(settings: Settings) -> LanguageModel:
             wanted.model,
             api_key=wanted.api_key.get_secret_value(),
             schema_dialect=SchemaDialect(wanted.schema_dialect),
+            max_concurrent_requests=wanted.max_concurrent_requests,
         )
-    model = LocalModel(wanted.cache_dir or settings.storage.data_dir / "models", adapter_dir=wanted.adapter_dir)
+    adapter = wanted.adapter_dir or (SHIPPED_ADAPTER if wanted.tuned else None)
+    model = LocalModel(wanted.cache_dir or settings.storage.data_dir / "models", adapter_dir=adapter)
     model.load()
     return model

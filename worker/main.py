@@ -13,12 +13,13 @@ from celery.exceptions import Reject
 from sqlalchemy.exc import SQLAlchemyError
 
 from pirtad.inference.errors import InferenceError
-from pirtad.worker.contract import JobMessage, Stage
+from pirtad.worker.contract import LOOK_QUEUE, JobMessage, LookMessage, MessageError, Stage
 from pirtad.worker.ledger import jobs
 from pirtad.worker.ledger.database import Database, open_ledger
 from pirtad.worker.logs import configure_logging
+from pirtad.worker.look import Looker
 from pirtad.worker.pipeline import Pipeline
-from pirtad.worker.queue import make_celery, publish, task_name
+from pirtad.worker.queue import LOOK_TASK, make_celery, publish, task_name
 from pirtad.worker.settings import Settings
 from pirtad.worker.stages import run_stage
 
@@ -39,6 +40,8 @@ def run_worker(settings: Settings, stages: tuple[Stage, ...], processes: int | N
     context = _Context(settings, stages, app)
     for stage in stages:
         context.register(stage)
+    if Stage.PREPARE in stages:
+        context.register_look()
     signals.worker_process_init.connect(context.start_process, weak=False)
     # Connecting a handler keeps Celery from configuring logging its own way.
     signals.setup_logging.connect(_keep_logging, weak=False)
@@ -50,7 +53,7 @@ def run_worker(settings: Settings, stages: tuple[Stage, ...], processes: int | N
     count = processes or sum(configured[stage] for stage in stages)
     name = "-".join(stages)
     worker = app.Worker(
-        queues=[str(stage) for stage in stages],
+        queues=[*map(str, stages), *([LOOK_QUEUE] if Stage.PREPARE in stages else [])],
         concurrency=count,
         pool="prefork",
         hostname=f"{name}@{socket.gethostname()}",
@@ -71,15 +74,26 @@ class _Context:
         self._app = app
         self._database: Database | None = None
         self._pipeline: Pipeline | None = None
+        self._looker: Looker | None = None
 
     def register(self, stage: Stage) -> None:
         """Make the stage's task known to Celery."""
         self._app.task(self.run, name=task_name(stage), bind=False)
 
+    def register_look(self) -> None:
+        """Make the look's task known to Celery."""
+        self._app.task(self.look, name=LOOK_TASK, bind=False)
+
     def start_process(self, **_: object) -> None:
         """In the fresh child: connections, and for the infer stage the models."""
         self._database = Database(self._settings.storage.ledger_url())
         self._pipeline = Pipeline(self._settings, self._database)
+        self._looker = Looker(self._settings, self._database)
+        if Stage.DELIVER in self._stages:
+            try:
+                self._pipeline.tidy()  # of a job whose process was killed as it ended
+            except (OSError, SQLAlchemyError) as error:
+                log.warning("results of ended jobs not removed", error=type(error).__name__)
         if Stage.INFER in self._stages:
             try:
                 started = time.monotonic()
@@ -103,6 +117,15 @@ class _Context:
             log.error("ledger not reachable, message handed back", error=type(error).__name__)
             time.sleep(_LEDGER_PAUSE_S)
             raise Reject(type(error).__name__, requeue=True) from None
+
+    def look(self, message: dict[str, object]) -> None:
+        """A task: one look at a study that is being received. One that fails is asked for again by the dispatcher."""
+        if self._looker is None:
+            raise RuntimeError("the worker process was not started")
+        try:
+            self._looker.look(LookMessage.from_json(message).study_uid)
+        except (SQLAlchemyError, OSError, MessageError) as error:
+            log.warning("no look taken", error=type(error).__name__)
 
     def _publish(self, message: JobMessage) -> None:
         # At worst the dispatcher does it: it publishes what has no mark. Published, then marked; between the two a

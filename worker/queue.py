@@ -12,13 +12,15 @@ import redis
 from celery import Celery
 from kombu import Queue
 
-from pirtad.worker.contract import JobMessage, Stage
+from pirtad.worker.contract import LOOK_QUEUE, JobMessage, LookMessage, Stage
 from pirtad.worker.settings import EMBEDDED, Settings
 
 # Redis hands a message that nobody acknowledged to another worker after this time; the claim in the ledger makes
 # that harmless while the first one still works on it (celery issues 5935, 4976).
 _VISIBILITY_TIMEOUT_S = 120
 _EPOCH_KEY = "pirtad:epoch"
+_LOOK_EXPIRES_S = 15.0
+LOOK_TASK = "pirtad.look"
 
 
 def task_name(stage: Stage) -> str:
@@ -45,7 +47,7 @@ def make_celery(settings: Settings) -> Celery:
     broker = f"redis+socket://{embedded_socket(settings.storage.data_dir)}" if url == EMBEDDED else url
     app = Celery("pirtad", broker=broker)
     app.conf.update(
-        task_queues=[Queue(str(stage)) for stage in Stage],
+        task_queues=[Queue(str(stage)) for stage in Stage] + [Queue(LOOK_QUEUE)],
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -67,6 +69,12 @@ def make_celery(settings: Settings) -> Celery:
 def publish(app: Celery, message: JobMessage) -> None:
     """Put a message into its stage's queue; kombu's OperationalError if the server can't be reached."""
     app.send_task(task_name(message.stage), args=[message.to_json()], queue=str(message.stage), expires=None)
+
+
+def publish_look(app: Celery, message: LookMessage) -> None:
+    """Ask for a look; kombu's OperationalError if the server can't be reached. A look that waits too long is dropped:
+    another one will have been asked for."""
+    app.send_task(LOOK_TASK, args=[message.to_json()], queue=LOOK_QUEUE, expires=_LOOK_EXPIRES_S)
 
 
 def queue_lengths(client: redis.Redis) -> dict[Stage, int]:

@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableVariable
 
+from pirtad.worker.delivery_settings import CommitmentMode, DeliverySettings
+from pirtad.worker.priority_settings import PrioritySettings
+from pirtad.worker.retention_settings import RetentionSettings
 from pirtad.worker.series_settings import SeriesSettings
 
 ENVIRONMENT_PREFIX = "PIRTAD_"
@@ -48,11 +51,20 @@ class ListenerSettings(_Section):
     port: Port = Field(11112, description="TCP port of the DICOM listener.")
     require_called_ae_title: bool = Field(True, description="Reject associations that call another AE title.")
     allowed_calling_ae_titles: tuple[AeTitle, ...] = Field((), description="AE titles let in; empty lets in any.")
-    max_associations: int = Field(32, ge=1, description="Associations at one time.")
-    max_pdu_bytes: int = Field(131072, ge=4096, description="Largest PDU we offer to take.")
-    acse_timeout_s: PositiveSeconds = Field(30, description="Wait for association messages.")
-    dimse_timeout_s: PositiveSeconds = Field(30, description="Wait for the rest of a DIMSE message.")
+    max_associations: int = Field(64, ge=1, description="Associations at one time.")
+    max_associations_per_peer: int = Field(16, ge=1, description="Of these, from one address.")
+    max_pdu_bytes: int = Field(131072, ge=4096, le=2**24, description="Largest PDU we take.")
+    acse_timeout_s: PositiveSeconds = Field(30, description="A connection must ask for an association within so long.")
+    dimse_timeout_s: PositiveSeconds = Field(30, description="Longest pause in a DIMSE message, and for one PDU.")
     network_timeout_s: PositiveSeconds = Field(60, description="An association silent for so long is ended.")
+    min_bytes_per_s: int = Field(4096, ge=1, description="A message that stays slower is ended, after dimse_timeout_s.")
+    max_images_per_s: float = Field(0, ge=0, description="Of one calling AE title; it is slowed down. 0: any number.")
+    max_instance_bytes: int = Field(4 * 2**30, ge=1, description="A larger image is refused (0xA700).")
+    max_study_bytes: int = Field(64 * 2**30, ge=1, description="Images beyond are refused (0xA700).")
+    max_study_images: int = Field(50_000, ge=1, description="Images beyond are refused (0xA700).")
+    conflicting_images: Literal["keep", "refuse"] = Field(
+        "keep", description='An image sent again with other bytes: "keep" both and note it, or "refuse" (0x0111).'
+    )
 
 
 class SenderSettings(_Section):
@@ -61,6 +73,9 @@ class SenderSettings(_Section):
     ae_title: AeTitle = Field(description="The sender's (calling) AE title.")
     quiet_period_s: PositiveSeconds = Field(10, description="As in [assembly].")
     hard_cap_s: PositiveSeconds = Field(900, description="As in [assembly].")
+    keeps_series_together: bool = Field(
+        False, description="It brings each series in one association: a released one is whole, by no declared count."
+    )
 
 
 class AssemblySettings(_Section):
@@ -68,6 +83,8 @@ class AssemblySettings(_Section):
 
     quiet_period_s: PositiveSeconds = Field(10, description="No new image for so long: the study is complete.")
     hard_cap_s: PositiveSeconds = Field(900, description="Started this long ago: complete, even if images still come.")
+    early_start: bool = Field(True, description="Start once DWI and ADC are whole by declared counts, before the rest.")
+    ask_pacs_counts: bool = Field(False, description="Where no header declares a count, ask [pacs] by C-FIND.")
     senders: tuple[SenderSettings, ...] = Field((), description="Exceptions, as [[assembly.senders]] tables.")
 
     def waiting_times_s(self, calling_ae: str) -> tuple[float, float]:
@@ -77,12 +94,17 @@ class AssemblySettings(_Section):
                 return sender.quiet_period_s, sender.hard_cap_s
         return self.quiet_period_s, self.hard_cap_s
 
+    def keeps_series_together(self, calling_ae: str) -> bool:
+        """Whether this sender is said to bring each series in one association."""
+        return any(one.keeps_series_together for one in self.senders if one.ae_title.strip() == calling_ae.strip())
+
 
 class StorageSettings(_Section):
     """Where images, results and the ledger are kept."""
 
     data_dir: Path = Field(Path("pirtad-data"), description="Spool, results, models and the default ledger.")
     database_url: str = Field("", description="SQLAlchemy URL of the ledger; empty: SQLite in data_dir.")
+    min_free_bytes: int = Field(2**30, ge=0, description="With less free in data_dir images are refused (0xA700).")
 
     @model_validator(mode="after")
     def _socket_path_fits(self) -> StorageSettings:
@@ -136,7 +158,8 @@ class LanguageModelSettings(_Section):
 
     backend: Literal["local", "openai"] = Field("local", description='"local" (in process) or "openai" (vLLM).')
     cache_dir: Path | None = Field(None, description="Keeps the bundled model, converted once; empty: in data_dir.")
-    adapter_dir: Path | None = Field(None, description="Adapter of `pirtad train lora`, for local.")
+    adapter_dir: Path | None = Field(None, description="Adapter of `pirtad train lora`, for local; empty: the shipped.")
+    tuned: bool = Field(True, description="Without adapter_dir: false leaves the bundled model as it came.")
     base_url: str = Field("http://127.0.0.1:8000/v1", description="OpenAI-compatible endpoint, for openai.")
     model: str = Field("", description="Model or adapter name the endpoint serves, for openai.")
     api_key: SecretStr = Field(SecretStr(""), description="Key for the endpoint, if it wants one.")
@@ -144,6 +167,7 @@ class LanguageModelSettings(_Section):
         "json_schema", description='"json_schema" (vLLM) or "json_object" (llama.cpp server).'
     )
     timeout_s: PositiveSeconds = Field(120, description="Wait for one answer.")
+    max_concurrent_requests: int = Field(8, ge=1, description="Requests at a time to the endpoint, per process.")
 
 
 class ReportSettings(_Section):
@@ -159,7 +183,7 @@ class ReportSettings(_Section):
 
 
 class PacsSettings(_Section):
-    """Where reports are returned."""
+    """Where reports are returned, unless [[delivery.destinations]] are named; and who is asked what it has."""
 
     ae_title: AeTitle = Field("ORTHANC", description="AE title of the PACS.")
     host: str = Field("127.0.0.1", description="Its address.")
@@ -168,6 +192,18 @@ class PacsSettings(_Section):
     timeout_s: PositiveSeconds = Field(30, description="Wait for connection and answers.")
     measurements: bool = Field(True, description="Send the Comprehensive 3D SR too, with codes and numbers.")
     picture: bool = Field(True, description="Send a Secondary Capture of DWI and ADC with the lesion outlined.")
+    commitment: CommitmentMode = Field("auto", description='Storage commitment: "off", "auto" or "required".')
+
+
+class WorklistSettings(_Section):
+    """The modality worklist that is asked for what the images' header does not say of the patient."""
+
+    enabled: bool = Field(False, description="Ask it, once for each study.")
+    ae_title: AeTitle = Field("WORKLIST", description="AE title of the worklist.")
+    host: str = Field("127.0.0.1", description="Its address.")
+    port: Port = Field(104, description="Its port.")
+    calling_ae_title: AeTitle = Field("PIRTAD", description="AE title we call with.")
+    timeout_s: PositiveSeconds = Field(3, description="Wait for connection and all answers together; then go on.")
 
 
 class WebSettings(_Section):
@@ -193,13 +229,17 @@ class Settings(BaseSettings):
 
     listener: ListenerSettings = ListenerSettings()
     assembly: AssemblySettings = AssemblySettings()
+    priority: PrioritySettings = PrioritySettings()
     storage: StorageSettings = StorageSettings()
+    retention: RetentionSettings = RetentionSettings()
     queue: QueueSettings = QueueSettings()
     inference: InferenceSettings = InferenceSettings()
     series: SeriesSettings = SeriesSettings()
     language_model: LanguageModelSettings = LanguageModelSettings()
     report: ReportSettings = ReportSettings()
     pacs: PacsSettings = PacsSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    worklist: WorklistSettings = WorklistSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
 

@@ -1,5 +1,6 @@
 """One attempt at one stage: the boundary where an error's class decides what happens to the study.
 
+DeliveryPending                     waits for the destination whose turn is first; each has its own backoff
 StudyNotUsable                      set aside: the input's fault, `pirtad retry` after a mend
 Permanent                           failed: shelved at once
 Transient, LanguageModelUnavailable,
@@ -8,6 +9,7 @@ ModelMismatch, OSError              waits with backoff for as long as it takes: 
                                     mends; status shows the reason
 of these, one in _COUNTED,
 anything else, a dead worker        waits with backoff; after `queue.max_attempts` of these, failed
+ResultLost                          the job starts anew: an earlier stage's result is gone, the images are not
 ClaimLost                           nothing: the job is in other hands
 """
 
@@ -23,12 +25,13 @@ import structlog
 from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch, StudyNotUsable
 from pirtad.worker import lease
 from pirtad.worker.contract import JobMessage, JobState, Stage
-from pirtad.worker.errors import Permanent, Transient
+from pirtad.worker.errors import DeliveryPending, Permanent, Transient
 from pirtad.worker.ledger import jobs, owner
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
 from pirtad.worker.pipeline import NEXT_STAGE, Pipeline, local_time
 from pirtad.worker.settings import QueueSettings
+from pirtad.worker.workspace import ResultLost
 
 # Codes of errors whose class waits, and that this study would bring again and again.
 _COUNTED = {"llm_invalid_answer", "report_contradicts_evidence"}
@@ -47,6 +50,7 @@ def run_stage(
     job = jobs.claim(database, message, owner.this_process(), time.time(), settings.lease_s, owner.is_dead)
     if job is None:
         log.info("nothing to do for this message", job_id=message.job_id, stage=str(message.stage))
+        _tidy(pipeline)
         return
     with structlog.contextvars.bound_contextvars(study_uid=job.study_uid, job_id=job.job_id, stage=str(job.stage)):
         try:
@@ -56,6 +60,7 @@ def run_stage(
             following = _work(job, pipeline, database, settings)
         except ClaimLost as lost:
             log.warning("claim lost, result dropped", reason=str(lost))
+            _tidy(pipeline)
             return
         if following is not None:
             publish(following)
@@ -72,15 +77,25 @@ def _work(job: ClaimedJob, pipeline: Pipeline, database: Database, settings: Que
                     pipeline.infer(job)
                 case Stage.DELIVER:
                     pipeline.deliver(job, local_time(started_at))
-                    jobs.finish(database, job, pipeline.destination_name, time.time())
+                    jobs.finish(database, job, pipeline.delivered_to(job), time.time())
     except ClaimLost:
         raise
+    except ResultLost as lost:
+        log.warning("starting anew", missing=str(lost))
+        return jobs.advance(database, job, Stage.PREPARE, time.time())
     except StudyNotUsable as error:
         jobs.shelve(database, job, JobState.SET_ASIDE, error.code, error.reason, error.hint, time.time())
         log.warning("set aside", code=error.code, reason=error.reason)
         return None
     except Permanent as error:
         _fail(database, job, error.code, error.reason, error.hint)
+        return None
+    except DeliveryPending as pending:
+        told = f"{pending.reason} {pending.hint}".strip()
+        jobs.defer(
+            database, job, pending.until, told, time.time(), is_failure=False, is_told=pending.is_failure
+        )  # fmt: skip
+        log.info("a destination waits", reason=pending.reason, attempt=job.attempt)
         return None
     except (Transient, LanguageModelUnavailable, ModelMismatch) as error:
         told = f"{error.reason} {error.hint}".strip()
@@ -104,6 +119,13 @@ def _work(job: ClaimedJob, pipeline: Pipeline, database: Database, settings: Que
         pipeline.forget(job)
         return None
     return jobs.advance(database, job, NEXT_STAGE[job.stage], time.time())
+
+
+def _tidy(pipeline: Pipeline) -> None:
+    try:
+        pipeline.tidy()
+    except OSError as error:  # another message's end tries again
+        log.warning("results of ended jobs not removed", error=os.strerror(error.errno or 0))
 
 
 def _after_unforeseen(database: Database, job: ClaimedJob, settings: QueueSettings, error: Exception) -> None:

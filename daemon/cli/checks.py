@@ -21,11 +21,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from pirtad.daemon import embedded_redis
 from pirtad.daemon.cli.common import connectable, web_address
 from pirtad.worker.deliver import Destination, echo
+from pirtad.worker.delivery_settings import DestinationSettings
 from pirtad.worker.errors import WorkerError
 from pirtad.worker.ledger import migrations
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.queue import embedded_socket, redis_client
 from pirtad.worker.settings import EMBEDDED, Settings
+from pirtad.worker.stow import StowService, reach
 
 _MIN_FREE_BYTES = 2 * 10**9  # the converted language model is 0.5 GB, a study 10 to 200 MB
 _TIMEOUT_S = 3.0
@@ -141,7 +143,14 @@ def page(settings: Settings) -> Finding:
 
 
 def pacs(settings: Settings) -> Finding:
-    """The PACS answers C-ECHO."""
+    """The PACS, or each named destination, answers."""
+    named = settings.delivery.destinations
+    if named:
+        failures = [(one.name, failure) for one in named if (failure := _destination_failure(one)) is not None]
+        if not failures:
+            return Finding("PACS", True, f"all destinations answer: {', '.join(one.name for one in named)}")
+        told = "; ".join(f"{name}: {failure.reason}" for name, failure in failures)
+        return Finding("PACS", False, told, failures[0][1].hint or "check [[delivery.destinations]]")
     peer = settings.pacs
     failure = _echo_failure(peer.ae_title, peer.host, peer.port, peer.calling_ae_title)
     if failure is None:
@@ -162,6 +171,16 @@ def _bind_problem(host: str, port: int) -> str | None:
             probe.bind((host, port))
         except OSError as error:
             return error.strerror or type(error).__name__
+    return None
+
+
+def _destination_failure(one: DestinationSettings) -> WorkerError | None:
+    if one.kind == "dicom":
+        return _echo_failure(one.ae_title, one.host, one.port, one.calling_ae_title)
+    try:
+        reach(StowService(one.url, one.token_file, one.ca_file, _TIMEOUT_S))
+    except WorkerError as error:
+        return error
     return None
 
 

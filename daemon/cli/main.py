@@ -8,7 +8,22 @@ from typing import Annotated
 
 import typer
 
-from pirtad.daemon.cli import cases, configuration, doctor, evaluate, inspecting, offline, run, send, studies, train
+from pirtad.daemon.cli import (
+    cases,
+    clean,
+    configuration,
+    doctor,
+    evaluate,
+    inspecting,
+    offline,
+    registry,
+    retract,
+    run,
+    send,
+    stat,
+    studies,
+    train,
+)
 from pirtad.daemon.cli.common import CONFIG_VARIABLE, EXIT_CODES
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code.value}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -49,7 +64,7 @@ def _global_options(
     context.obj = config
 
 
-for _group in (run, send, studies, inspecting, offline):
+for _group in (run, send, studies, stat, retract, registry, clean, inspecting, offline):
     _group.add_to(app)
 app.add_typer(cases.app, name="cases")
 app.add_typer(train.app, name="train")

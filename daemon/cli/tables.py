@@ -13,8 +13,10 @@ from rich.text import Text
 
 from pirtad.daemon.cli.common import printable
 from pirtad.daemon.web.snapshot import Snapshot
-from pirtad.daemon.web.words import age, local_time, spaced, why
+from pirtad.daemon.web.words import age, banner, local_time, spaced, why
 from pirtad.inference.dicom.kinds import MAX_B0_S_PER_MM2, SAME_B_VALUE_S_PER_MM2, b_in_words
+from pirtad.worker.ledger.breakers import Health
+from pirtad.worker.ledger.shelf import Shelved
 from pirtad.worker.ledger.views import StudyDetail
 
 if TYPE_CHECKING:
@@ -26,9 +28,18 @@ _STATE_STYLES = {
     "running": "bold blue",
     "waiting": "yellow",
     "reported": "green",
+    "withdrawing": "bold yellow",
+    "withdrawn": "bold magenta",
     "set_aside": "magenta",
     "failed": "bold red",
     "cancelled": "dim",
+}
+
+_STARTED_BY = {
+    "whole": "DWI and ADC were whole",
+    "quiet": "no new image for the quiet period",
+    "cap": "the hard cap",
+    "operator": "an operator",
 }
 
 
@@ -58,8 +69,49 @@ def status(snapshot: Snapshot, now: float) -> Group:
         queues = "  ".join(f"{name} {length}" for name, length in snapshot.queues.items())
     notices = [_text(f"  {age(now - notice.at):>9} ago  {notice.kind}: {notice.text}") for notice in snapshot.notices]
     body: RenderableType = table if snapshot.studies else Text("no study yet")
+    peers = destinations(snapshot.destinations, now)
     tail = [Text("\nnotices:", style="bold"), *notices] if notices else []
-    return Group(body, Text(f"\nstudies: {counts}"), Text(f"queues:  {queues}"), *tail)
+    return Group(body, Text(f"\nstudies: {counts}"), Text(f"queues:  {queues}"), *peers, *tail)
+
+
+def destinations(found: Sequence[Health], now: float) -> list[Text]:
+    """A line for each destination that was ever tried."""
+    lines = []
+    for one in found:
+        if one.is_open:
+            told = f"DOWN, {one.failures} failures in a row, next try in {age(max(0.0, one.retry_at - now))}"
+        elif one.failures:
+            told = f"{one.failures} failures in a row"
+        else:
+            told = "ok"
+        if one.last_ok_at is not None:
+            told += f"; last answered {age(now - one.last_ok_at)} ago"
+        if one.last_error:
+            told += f"; {one.last_error}"
+        lines.append(_text(f"  {one.name}: {told}", style="bold red" if one.is_open else ""))
+    return [Text("\ndestinations:", style="bold"), *lines] if lines else []
+
+
+def shelf(found: Sequence[Shelved], now: float) -> RenderableType:
+    """The dead-letter shelf."""
+    if not found:
+        return Text("nothing is on the shelf")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("study", overflow="fold")
+    for heading in ("state", "since", "reason code"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("destination", overflow="fold")
+    table.add_column("why, what to do", overflow="fold", ratio=1)
+    for one in found:
+        table.add_row(
+            _text(one.study_uid),
+            _state(one.state),
+            age(now - one.since),
+            _text(one.code),
+            _text(", ".join(one.destinations)),
+            _text("; ".join(part for part in (one.reason, one.hint) if part)),
+        )
+    return table
 
 
 def detail(found: StudyDetail, now: float) -> Group:
@@ -79,6 +131,10 @@ def detail(found: StudyDetail, now: float) -> Group:
         ("reason", _text(f"{study.reason} [{study.reason_code}]" if study.reason else "")),
         ("what to do", _text(study.hint)),
         ("note", _text(study.note)),
+        ("priority", _text(f"{study.priority} {study.priority_because}".strip())),
+        ("started by", _text(_STARTED_BY.get(study.started_by, ""))),
+        ("report due", "" if study.due_at is None else local_time(study.due_at)),
+        ("images removed", "" if study.removed_at is None else local_time(study.removed_at)),
         ("last error", _text(study.last_error if study.last_error != study.reason else "")),
     ]
     for name, value in rows:
@@ -92,17 +148,23 @@ def detail(found: StudyDetail, now: float) -> Group:
     for event in found.events:
         events.add_row(local_time(event.at), _text(event.kind), _text(event.text))
     parts += [Text(), series, Text(), events]
+    for share in found.shipments:
+        waits = "" if share.next_attempt_at is None else f", next attempt {local_time(share.next_attempt_at)}"
+        told = "; ".join(part for part in (spaced(share.commitment), share.reason, share.hint) if part)
+        parts.append(_text(f"\ndestination {share.destination}: {share.state}{waits}{': ' if told else ''}{told}"))
     for delivery in found.deliveries:
         sent = (
             "not delivered yet" if delivery.delivered_at is None else f"delivered {local_time(delivery.delivered_at)}"
         )
         answered = "" if delivery.status is None else f", status 0x{delivery.status:04X}"
+        answered += "" if delivery.committed_at is None else f", committed {local_time(delivery.committed_at)}"
+        answered += ", withdrawn" if delivery.is_withdrawn else ""
         parts.append(
             _text(f"\n{delivery.role} {delivery.sop_instance_uid} to {delivery.destination}: {sent}{answered}")
         )
     if found.report_text:
         parts.append(Text())
-        parts.append(Panel(_text(found.report_text.rstrip()), title="AI DRAFT - NOT REVIEWED - not for diagnosis"))
+        parts.append(Panel(_text(found.report_text.rstrip()), title=banner(found)))
     return Group(*parts)
 
 

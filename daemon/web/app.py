@@ -1,4 +1,5 @@
-"""The queue page, its JSON, its metrics and its health checks. Read-only: studies are changed with `pirtad`."""
+"""The queue page, its JSON, its metrics and its health checks. Studies are changed with `pirtad`; registry facts
+and a priority are taken here (`pirtad.daemon.web.registry`, `.priority`)."""
 
 from __future__ import annotations
 
@@ -20,6 +21,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from pirtad.daemon.web.metrics import make_registry
 from pirtad.daemon.web.pages import Pages
+from pirtad.daemon.web.priority import add_priority
+from pirtad.daemon.web.registry import add_registry
 from pirtad.daemon.web.snapshot import Snapshot, lengths_or_none, take
 from pirtad.worker.contract import StudyState
 from pirtad.worker.ledger import views
@@ -52,6 +55,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def make_app(settings: Settings, database: Database, clock: Callable[[], float] = time.time) -> FastAPI:
     """The application. `database` stays the caller's to close; `clock` gives POSIX seconds."""
     client = redis_client(settings, timeout_s=_QUEUE_TIMEOUT_S)
+    threshold = settings.delivery.breaker_failures
     pages = Pages(clock)
     registry = make_registry(database, client, clock)
     stylesheet = (_HERE / "style.css").read_bytes()
@@ -80,7 +84,12 @@ def make_app(settings: Settings, database: Database, clock: Callable[[], float] 
 
     @app.get("/", response_class=HTMLResponse)
     def queue_page(states: States = [], limit: Limit = 200, refresh: RefreshS = 5) -> str:  # noqa: B006 - FastAPI copies
-        return pages.queue(take(database, client, limit, states, notices=_NOTICES), tuple(states), limit, refresh)
+        return pages.queue(
+            take(database, client, limit, states, notices=_NOTICES, breaker_failures=threshold),
+            tuple(states),
+            limit,
+            refresh,
+        )
 
     @app.get("/studies/{study_uid}", response_class=HTMLResponse)
     def study_page(study_uid: str) -> str:
@@ -92,12 +101,15 @@ def make_app(settings: Settings, database: Database, clock: Callable[[], float] 
 
     @app.get("/api/studies")
     def api_studies(states: States = [], limit: Limit = 200) -> dict[str, Any]:  # noqa: B006
-        found: Snapshot = take(database, client, limit, states)
+        found: Snapshot = take(database, client, limit, states, breaker_failures=threshold)
         return found.to_dict()
 
     @app.get("/api/studies/{study_uid}")
     def api_study(study_uid: str) -> dict[str, Any]:
         return asdict(_known(database, study_uid))
+
+    add_registry(app, database, clock)
+    add_priority(app, database, settings.priority, clock)
 
     @app.get("/api/queues")
     def api_queues() -> Response:

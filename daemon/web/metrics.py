@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pirtad.daemon.web.snapshot import lengths_or_none
 from pirtad.worker.contract import Stage, StudyState
-from pirtad.worker.ledger import views
+from pirtad.worker.ledger import breakers, retention, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.tables import Event, Study
 
@@ -122,6 +122,8 @@ class LedgerCollector(Collector):
             "Time since the last image of the study that waits longest for its report; 0 if none waits.",
             value=0.0 if oldest_at is None else max(0.0, now - oldest_at),
         )
+        yield from _destinations(self._database)
+        yield _freed_bytes(self._database)
         with self._lock:
             self._events.catch_up(self._database, now)
             yield _event_totals(self._events)
@@ -140,6 +142,28 @@ def _queue_lengths(queues: dict[Stage, int]) -> Metric:
     for stage, length in queues.items():
         lengths.add_metric([stage], length)
     return lengths
+
+
+def _destinations(database: Database) -> Iterator[Metric]:
+    in_a_row = GaugeMetricFamily(
+        "pirtad_destination_failures", "Failures in a row at a destination; 0 while it answers.", labels=["destination"]
+    )
+    for one in breakers.all_health(database, 1):
+        in_a_row.add_metric([one.name], one.failures)
+    yield in_a_row
+    shares = GaugeMetricFamily(
+        "pirtad_shipments", "Shares of jobs by destination and state.", labels=["destination", "state"]
+    )
+    for name, state, number in views.shipment_counts(database):
+        shares.add_metric([name, state], number)
+    yield shares
+
+
+def _freed_bytes(database: Database) -> Metric:
+    freed = CounterMetricFamily("pirtad_freed_bytes", "Bytes of images removed from the spool.", labels=["why"])
+    for why, size_bytes in retention.freed_bytes(database).items():
+        freed.add_metric([why], size_bytes)
+    return freed
 
 
 def _event_totals(events: EventCounts) -> Metric:

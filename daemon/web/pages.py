@@ -9,13 +9,13 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pirtad.daemon.web.snapshot import Snapshot
-from pirtad.daemon.web.words import age, local_time, spaced, why
+from pirtad.daemon.web.words import age, banner, local_time, spaced, why
 from pirtad.worker.contract import SHELVED, UNFINISHED, StudyState
 from pirtad.worker.ledger.views import StudyDetail
 
 _DEFAULT_LIMIT = 200
 _DEFAULT_REFRESH_S = 5
-_RETRYABLE = {state.value for state in SHELVED}
+_RETRYABLE = {*(state.value for state in SHELVED), StudyState.WITHDRAWN.value}
 _CANCELLABLE = {state.value for state in UNFINISHED}
 
 
@@ -32,7 +32,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters.update(age=age, local_time=local_time, spaced=spaced)
-        self._templates.globals["why"] = why
+        self._templates.globals.update(why=why, banner=banner)
 
     def queue(self, snapshot: Snapshot, states: tuple[StudyState, ...], limit: int, refresh_s: int) -> str:
         """The queue page. states: those shown, empty for all. refresh_s: 0 stands still."""
@@ -54,6 +54,7 @@ class Pages:
         return self._templates.get_template("study.html").render(
             now=self._clock(), detail=detail, study=detail.study, refresh_s=0,
             can_retry=state in _RETRYABLE, can_cancel=state in _CANCELLABLE,
+            can_retract=detail.study.state is StudyState.REPORTED,
         )  # fmt: skip
 
     def problem(self, status: int, told: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import redis
 
 from pirtad.worker.contract import Stage, StudyState
-from pirtad.worker.ledger import views
+from pirtad.worker.ledger import breakers, views
+from pirtad.worker.ledger.breakers import Health
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.views import EventView, StudyView
 from pirtad.worker.queue import queue_lengths
@@ -23,6 +24,7 @@ class Snapshot:
     queues: dict[Stage, int] | None
     studies: list[StudyView]
     notices: list[EventView]
+    destinations: list[Health] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -31,18 +33,24 @@ class Snapshot:
             "queues": None if self.queues is None else {str(stage): n for stage, n in self.queues.items()},
             "studies": [asdict(study) for study in self.studies],
             "notices": [asdict(notice) for notice in self.notices],
+            "destinations": [asdict(one) for one in self.destinations],
         }
 
 
 def take(
-    database: Database, client: redis.Redis, limit: int, states: Iterable[StudyState] = (), notices: int = 10
-) -> Snapshot:
-    """Read it now. SQLAlchemyError if the ledger can't be read."""
+    database: Database, client: redis.Redis, limit: int, states: Iterable[StudyState] = (), notices: int = 10,
+    breaker_failures: int = 3,
+) -> Snapshot:  # fmt: skip
+    """Read it now. breaker_failures: after so many in a row a destination is down.
+
+    SQLAlchemyError if the ledger can't be read.
+    """
     return Snapshot(
         counts=views.counts(database),
         queues=lengths_or_none(client),
         studies=views.studies(database, limit, states),
         notices=views.notices(database, notices),
+        destinations=breakers.all_health(database, breaker_failures),
     )
 
 

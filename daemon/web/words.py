@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pirtad.worker.contract import StudyState
-from pirtad.worker.ledger.views import StudyView
+from pirtad.worker.ledger.views import StudyDetail, StudyView
 
 
 def age(seconds: float) -> str:
@@ -33,6 +33,25 @@ def spaced(name: str) -> str:
 
 
 def why(study: StudyView) -> str:
-    """What happened: the reason it is shelved for, or the last attempt's error while another one follows."""
-    told = study.last_error if study.state is StudyState.WAITING else study.reason
-    return "; ".join(part for part in (told, study.note) if part)
+    """What happened: why it is shelved or withdrawn, or the last attempt's error while another one follows."""
+    told = [study.last_error if study.state is StudyState.WAITING else study.reason]
+    if study.state is StudyState.WITHDRAWING:
+        told.append(study.last_error)  # why the note has not arrived yet
+    return "; ".join(part for part in (*urgency(study), *told, study.note) if part)
+
+
+def urgency(study: StudyView) -> list[str]:
+    """That a study is urgent, and that its report was not there in time."""
+    told = [f"STAT ({study.priority_because})"] if study.priority == "stat" else []
+    if study.missed_at is not None:
+        told.append("report OVERDUE" if study.finished_at is None else "report came after its objective")
+    return told
+
+
+def banner(detail: StudyDetail) -> str:
+    """What stands above a report's text, wherever it is shown."""
+    if detail.study.state is StudyState.WITHDRAWN:
+        return "WITHDRAWN - AI DRAFT - NOT REVIEWED - not for diagnosis"
+    if detail.is_retracted:
+        return "TO BE WITHDRAWN - AI DRAFT - NOT REVIEWED - not for diagnosis"
+    return "AI DRAFT - NOT REVIEWED - not for diagnosis"

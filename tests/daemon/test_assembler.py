@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pirtad.daemon.assembler import complete_studies
+from pirtad.daemon.arrivals import UNSEEN
+from pirtad.daemon.assembler import Patience, Step, decide
+from pirtad.worker.contract import Priority
 from pirtad.worker.ledger.receiving import OpenStudy
 from pirtad.worker.settings import AssemblySettings, SenderSettings
 
@@ -25,7 +27,9 @@ def _open(study_uid="1.2", calling_ae="MR", since=0.0, last=0.0) -> OpenStudy:
 
 
 def _complete(*studies: OpenStudy, now: float) -> list[str]:
-    return complete_studies(studies, SETTINGS.waiting_times_s, now)
+    decisions = decide(studies, lambda ae: Patience(*SETTINGS.waiting_times_s(ae)), lambda _: UNSEEN, now)
+    assert all(decision.step is Step.START for decision in decisions)
+    return [decision.study_uid for decision in decisions]
 
 
 def test_a_study_is_complete_once_it_was_quiet_for_the_quiet_period():
@@ -124,3 +128,8 @@ def test_a_study_is_judged_as_if_it_were_alone(arrivals):
 @given(st.permutations([_open(f"1.{number}", last=float(number), since=float(number % 3)) for number in range(6)]))
 def test_the_order_of_the_rows_does_not_matter(studies):
     assert _complete(*studies, now=13.0) == ["1.0", "1.3", "1.1", "1.2"]
+
+
+def test_urgent_studies_are_started_first():
+    studies = [_open("1.1"), replace(_open("1.2", since=1.0), priority=Priority.STAT)]
+    assert _complete(*studies, now=20.0) == ["1.2", "1.1"]

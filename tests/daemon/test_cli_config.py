@@ -45,9 +45,8 @@ def test_the_example_has_every_setting_with_its_meaning() -> None:
 def test_the_example_changed_in_every_place_is_read_back(tmp_path: Path) -> None:
     # The commented lines are usable as well, once their marks are gone.
     text = example_toml()
-    text = text.replace("# [[assembly.senders]]", "[[assembly.senders]]").replace(
-        '# ae_title = "..."', 'ae_title = "CT1"'
-    )
+    before, table, after = text.partition("# [[assembly.senders]]")
+    text = before + table.removeprefix("# ") + after.replace('# ae_title = "..."', 'ae_title = "CT1"', 1)
     text = text.replace('# weights_dir = "/path"', 'weights_dir = "/models/base"')
     (tmp_path / "example.toml").write_text(text)
 

@@ -208,7 +208,7 @@ def test_ledger_trouble_is_told_and_survived(world, monkeypatch):
 
 
 def test_a_bug_is_not_taken_for_trouble(world, monkeypatch):
-    monkeypatch.setattr(dispatcher_module, "complete_studies", _raise(ValueError("a bug")))
+    monkeypatch.setattr(dispatcher_module, "decide", _raise(ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
         world.dispatcher().run(threading.Event(), 0.01)
 

@@ -99,7 +99,7 @@ def test_a_running_listener_receives_dispatches_and_stops(data_dir):
             assert association.send_c_store(image()).Status == 0x0000
             # The study becomes a job after its quiet period, also with no queue to publish to
             ledger = open_ledger(f"sqlite:///{data_dir / 'ledger.sqlite'}")
-            wait_for(lambda: views.studies(ledger)[0].state == StudyState.QUEUED, 20, "the job")
+            wait_for(lambda: [it.state for it in views.studies(ledger)] == [StudyState.QUEUED], 20, "the job")
             ledger.close()
             # None of the heavy libraries is mapped into the process, by whatever way
             maps = Path(f"/proc/{child.pid}/maps").read_text()
@@ -151,25 +151,32 @@ def test_a_dispatcher_that_dies_ends_the_process_with_a_failure(data_dir):
 import pirtad.daemon.dispatcher as module
 def bug(*_):
     raise ValueError("a bug")
-module.complete_studies = bug
+module.decide = bug
 """
     with _listener(data_dir, free_port(), before=bug) as child:
         assert child.wait(60) == 1
     assert "the dispatcher died" in _log(data_dir)
 
 
-def test_killed_between_two_images_it_still_has_all_it_said_yes_to(data_dir):
-    # Given a listener that is killed with SIGKILL right after a Success
+def test_killed_at_any_moment_it_still_has_all_it_said_yes_to(data_dir):
+    # Given a listener that is killed with SIGKILL right after a Success, before it has registered anything
+    never = """
+import pirtad.daemon.registrar as module
+module._GATHER_S = 1000.0
+"""
     port = free_port()
-    with _listener(data_dir, port) as child:
+    with _listener(data_dir, port, before=never) as child:
         wait_for(lambda: answers(port) or child.poll() is not None, 60, "the port")
         with _association(port) as association:
             assert [association.send_c_store(image(number)).Status for number in (1, 2, 3)] == [0, 0, 0]
             os.kill(child.pid, signal.SIGKILL)
             child.wait()
             association.abort()
-    # Then every image is in the ledger and in the spool
     ledger = open_ledger(f"sqlite:///{data_dir / 'ledger.sqlite'}")
-    assert views.studies(ledger)[0].images == 3
+    assert views.studies(ledger) == []
+    # Then by the time the next one answers, every image is in the ledger and at its place
+    with _listener(data_dir, port) as child:
+        wait_for(lambda: answers(port) or child.poll() is not None, 60, "the port")
+        assert views.studies(ledger)[0].images == 3
     ledger.close()
     assert len(list((data_dir / "spool").rglob("*.dcm"))) == 3

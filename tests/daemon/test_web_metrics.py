@@ -74,12 +74,13 @@ def test_states_durations_and_services(ledger: Database, registry) -> None:
     # The receiving study is the oldest without a report.
     assert value(samples, "pirtad_oldest_unfinished_seconds") == 50 * 60
     assert value(samples, "pirtad_events_total", kind="set_aside") == 1
-    # One study went through all stages: 2, 30 and 1 s.
-    assert value(samples, "pirtad_stage_seconds_count", stage="infer") == 1
-    assert value(samples, "pirtad_stage_seconds_sum", stage="infer") == pytest.approx(30)
+    assert value(samples, "pirtad_events_total", kind="withdrawn") == 1
+    # Three studies went through all stages, 2, 30 and 1 s each; two of them are withdrawn, or about to be.
+    assert value(samples, "pirtad_stage_seconds_count", stage="infer") == 3
+    assert value(samples, "pirtad_stage_seconds_sum", stage="infer") == pytest.approx(90)
     assert value(samples, "pirtad_stage_seconds_bucket", stage="infer", le="20.0") == 0
-    assert value(samples, "pirtad_stage_seconds_bucket", stage="infer", le="30.0") == 1
-    assert value(samples, "pirtad_stage_seconds_bucket", stage="infer", le="+Inf") == 1
+    assert value(samples, "pirtad_stage_seconds_bucket", stage="infer", le="30.0") == 3
+    assert value(samples, "pirtad_stage_seconds_bucket", stage="infer", le="+Inf") == 3
 
 
 def test_durations_are_those_of_the_ledgers_own_view(ledger: Database, registry) -> None:
@@ -88,7 +89,7 @@ def test_durations_are_those_of_the_ledgers_own_view(ledger: Database, registry)
     samples = scrape(registry)
 
     runs = views.stage_seconds(ledger)
-    assert len(runs) == 3
+    assert len(runs) == 9
     for stage in Stage:
         seconds = [duration for _, name, duration in runs if name == stage]
         assert value(samples, "pirtad_stage_seconds_count", stage=stage) == len(seconds)

@@ -84,10 +84,10 @@ def test_the_queue_page_shows_each_study_with_state_age_and_reason(web: TestClie
         assert uid_of(state) in shown
         assert f"1 {state.replace('_', ' ')}" in shown
     assert "receiving 50 min 4 SCANNER1" in shown
-    assert "set aside 20 min 4 1 no DWI series with b between 800 and 1500 s/mm2" in shown
+    assert "set aside 15 min 4 1 no DWI series with b between 800 and 1500 s/mm2" in shown
     assert "Send the diffusion series, then retry." in shown
-    assert "waiting prepare 32 min 4 1 no TCP connection to ORTHANC" in shown
-    assert "reported 26 min 4 1 anterior" in shown
+    assert "waiting prepare 35 min 4 1 no TCP connection to ORTHANC" in shown
+    assert "reported 30 min 4 1 anterior" in shown
     assert "2 min ago empty association CT1 sent nothing" in shown
 
 
@@ -158,9 +158,31 @@ def test_a_shelved_study_says_how_to_start_it_again(web: TestClient, ledger: Dat
     fill(ledger, NOW)
     for state in StudyState:
         shown = page(web, f"/studies/{uid_of(state)}").words()
-        can_retry = state in (StudyState.SET_ASIDE, StudyState.FAILED, StudyState.CANCELLED)
+        can_retry = state in (
+            *(StudyState.SET_ASIDE, StudyState.FAILED, StudyState.CANCELLED),
+            StudyState.WITHDRAWN,
+        )
         assert (f"pirtad retry {uid_of(state)}" in shown) == can_retry
-        assert ("AI DRAFT" in shown) == (state is StudyState.REPORTED)
+        has_report = state in (StudyState.REPORTED, StudyState.WITHDRAWING, StudyState.WITHDRAWN)
+        assert ("AI DRAFT" in shown) == has_report
+        assert (f"pirtad retract {uid_of(state)}" in shown) == (state is StudyState.REPORTED)
+
+
+def test_a_withdrawn_report_is_shown_as_one(web: TestClient, ledger: Database) -> None:
+    fill(ledger, NOW)
+    queue = page(web, "/").words()
+    assert "withdrawn 20 min 4 1 anterior Rejected for Quality Reasons: Motion made it useless." in queue
+    assert "withdrawing deliver 25 min" in queue
+    assert "Motion made it useless.; no TCP connection to ORTHANC" in queue
+    # The banner says so before the report is read, and each object that the note names is marked
+    shown = page(web, f"/studies/{uid_of(StudyState.WITHDRAWN)}").words()
+    assert "WITHDRAWN – AI DRAFT – NOT REVIEWED" in shown.partition("Findings:")[0]
+    assert "code 113001" in shown
+    table = shown.partition("Deliveries")[2].partition("Series")[0]
+    assert re.search(r"narrative ORTHANC@127.0.0.1:4242 \S+ \S+ , withdrawn 0x0000", table)
+    assert re.search(r"retraction ORTHANC@127.0.0.1:4242 \S+ \S+ 0x0000", table)
+    assert "TO BE WITHDRAWN – AI DRAFT" in page(web, f"/studies/{uid_of(StudyState.WITHDRAWING)}").words()
+    assert "WITHDRAWN" not in page(web, f"/studies/{uid_of(StudyState.REPORTED)}").words()
 
 
 def test_an_unknown_study_is_not_found(web: TestClient) -> None:

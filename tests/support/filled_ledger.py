@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
-from pirtad.worker.ledger import deliveries, jobs, receiving
+from pirtad.worker.ledger import deliveries, jobs, receiving, retractions
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.deliveries import KeptObject
+from pirtad.worker.ledger.deliveries import RETRACTION, KeptObject
 from pirtad.worker.ledger.events import note
 from pirtad.worker.ledger.jobs import ClaimedJob
 from pirtad.worker.ledger.receiving import ReceivedInstance
+from pirtad.worker.rejection import RejectionReason
 
 ROOT = "1.2.826.0.1.3680043.8.498.45787841905473114233124723359129632652"
 REPORT = """AI DRAFT - NOT REVIEWED
@@ -33,8 +34,9 @@ def uid_of(state: StudyState) -> str:
 
 def fill(database: Database, now: float, nasty: str = "") -> None:
     """One study in each state, received within the hour before `now`; `nasty` goes wherever free text can."""
-    for number, state in enumerate(StudyState):
-        _bring_to(database, uid_of(state), state, now - 60.0 * (50 - 6 * number), nasty)
+    # The one that waits for a worker comes last: a worker takes whoever's turn it is.
+    for number, state in sorted(enumerate(StudyState), key=lambda one: one[1] is StudyState.QUEUED):
+        _bring_to(database, uid_of(state), state, now - 60.0 * (50 - 5 * number), nasty)
     note(database, now - 120, "empty_association", f"CT1 sent nothing {nasty}")
 
 
@@ -68,6 +70,19 @@ def claimed(database: Database, job_id: str, stage: Stage, at: float) -> Claimed
     return job
 
 
+PACS = "ORTHANC@127.0.0.1:4242"
+
+
+def withdraw(database: Database, study_uid: str, job_id: str, at: float, why: str) -> None:
+    """Take a reported study through its withdrawal, the note delivered."""
+    retractions.request(database, study_uid, RejectionReason.QUALITY, why, PACS, at)
+    deliver = claimed(database, job_id, Stage.DELIVER, at + 1)
+    note = KeptObject(RETRACTION, f"2.25.{int(job_id, 16) % 10**20 + 1}", "cd" * 32, "results/note.dcm")
+    deliveries.keep(database, deliver, PACS, [note])
+    deliveries.mark_delivered(database, deliver, PACS, note, 0x0000, at + 2)
+    jobs.finish(database, deliver, PACS, at + 2)
+
+
 def report(database: Database, job_id: str, at: float, text: str = REPORT) -> None:
     """Take a queued job through its three stages of 2, 30 and 1 s to a delivered report."""
     prepare = claimed(database, job_id, Stage.PREPARE, at)
@@ -97,6 +112,15 @@ def _bring_to(database: Database, study_uid: str, state: StudyState, at: float, 
             jobs.defer(database, job, at + 3600, why, begun + 1, is_failure=False)
         case StudyState.REPORTED:
             report(database, job_id, begun, f"{REPORT}{nasty}")
+        case StudyState.WITHDRAWING:
+            report(database, job_id, begun, REPORT)
+            why = f"Motion made it useless. {nasty}".rstrip()
+            retractions.request(database, study_uid, RejectionReason.QUALITY, why, PACS, begun + 40)
+            job = claimed(database, job_id, Stage.DELIVER, begun + 41)
+            jobs.defer(database, job, at + 3600, "no TCP connection to ORTHANC", begun + 42, is_failure=False)
+        case StudyState.WITHDRAWN:
+            report(database, job_id, begun, REPORT)
+            withdraw(database, study_uid, job_id, begun + 40, f"Motion made it useless. {nasty}".rstrip())
         case StudyState.SET_ASIDE:
             job = claimed(database, job_id, Stage.PREPARE, begun)
             reason = (

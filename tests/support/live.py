@@ -115,8 +115,11 @@ class WrittenStudy:
 class Orthanc:
     """A PACS: Debian's Orthanc in the private network."""
 
-    def __init__(self, directory: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, environment: dict[str, str] | None = None, extra: dict[str, Any] | None = None
+    ) -> None:
         self.directory = directory
+        self._extra = extra or {}
         self._environment = environment
         self.dicom_port = free_port()
         self.http_port = free_port()
@@ -138,6 +141,7 @@ class Orthanc:
                     "DicomServerEnabled": True,
                     "DicomAlwaysAllowStore": True,
                     "Plugins": [],
+                    **self._extra,
                 }
             )
         )

@@ -29,7 +29,12 @@ def write_untrained(directory: Path, config: ViTConfig) -> EncoderManifest:
 
 def untrained_models(directory: Path, map_width: int = 0) -> Path:
     """The same in the shipped shape, with a case base of eight random vectors in its folder `case_base`."""
-    config = ViTConfig(map_width=map_width)
+    return tiny_models(directory, ViTConfig(map_width=map_width))
+
+
+def tiny_models(directory: Path, config: ViTConfig) -> Path:
+    """An untrained encoder of any shape, with a case base of eight random vectors in its folder `case_base`."""
+    directory.mkdir(parents=True, exist_ok=True)
     manifest = write_untrained(directory, config)
     vectors = np.random.default_rng(2).normal(size=(8, config.width))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from support.ledger import STUDY, receive
 
-from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
-from pirtad.worker.ledger import deliveries, jobs, receiving, views
+from pirtad.worker.contract import JobMessage, JobState, Priority, Stage, StudyState
+from pirtad.worker.ledger import deliveries, jobs, priority, receiving, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob
 
@@ -230,3 +230,17 @@ def test_what_is_not_known_cannot_be_cancelled(database: Database) -> None:
 def test_the_event_log_gives_the_seconds_of_each_stage(database: Database, message: JobMessage) -> None:
     jobs.advance(database, take(database, message, now=11.0), Stage.INFER, 14.0)
     assert views.stage_seconds(database) == [(STUDY, "prepare", 3.0)]
+
+
+def test_a_message_that_was_used_up_for_a_job_without_one_is_made_again(
+    database: Database, message: JobMessage
+) -> None:
+    # Given a job in the queue, and a more urgent one that is not there yet
+    receive(database, 7, study_uid="1.2.840.99.2")
+    _, urgent = receiving.open_job(database, "1.2.840.99.2", 10.0)
+    priority.set_priority(database, "1.2.840.99.2", Priority.STAT, "test", 60.0, 10.5)
+    # When the first one's message takes the other
+    taken = take(database, message)
+    assert taken.job_id == urgent
+    # Then the first one gets another message at once, and not only when the queue is found empty
+    assert jobs.publishable(database, 12.0, alive) == [message]

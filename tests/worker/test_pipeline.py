@@ -17,6 +17,7 @@ from pydicom.uid import (
     BasicTextSRStorage,
     Comprehensive3DSRStorage,
     ExplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
     MRImageStorage,
     SecondaryCaptureImageStorage,
 )
@@ -31,15 +32,17 @@ from pirtad.inference.preprocess.grid import SHAPE
 from pirtad.inference.preprocess.network_input import NetworkInput
 from pirtad.inference.report.report import Provenance, Registry, Report, SimilarCase
 from pirtad.inference.volume import DiffusionPair, Volume
-from pirtad.worker import pipeline as pipeline_module
-from pirtad.worker.contract import Stage
+from pirtad.worker import targets as targets_module
+from pirtad.worker.contract import JobMessage, Stage, StudyState
 from pirtad.worker.deliver import Destination, Outcome
 from pirtad.worker.errors import DestinationRefused, DestinationUnavailable, NonConformant, Permanent
-from pirtad.worker.ledger import deliveries, jobs, receiving, views
+from pirtad.worker.ledger import deliveries, jobs, receiving, retractions, views
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import ClaimedJob
-from pirtad.worker.ledger.tables import Delivery
+from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
+from pirtad.worker.ledger.shipment_rows import restart_all
+from pirtad.worker.ledger.tables import Delivery, Shipment
 from pirtad.worker.pipeline import Pipeline
+from pirtad.worker.rejection import RejectionReason
 from pirtad.worker.settings import Settings
 from pirtad.worker.sr.documents import DOCUMENTS, Result
 from pirtad.worker.sr.evidence import references
@@ -47,10 +50,13 @@ from pirtad.worker.sr.identity import SrIdentity
 from pirtad.worker.sr.narrative import compose_narrative
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)  # more than any backoff
+NO_COMMITMENT: dict[str, object] = {"commitment": "off"}
 ROLES = {
     BasicTextSRStorage: "narrative",
     Comprehensive3DSRStorage: "measurements",
     SecondaryCaptureImageStorage: "picture",
+    KeyObjectSelectionDocumentStorage: "retraction",
 }
 NOTE = "The ADC map was computed by pirtad from b 0 and 1000 s/mm2."
 UNWEIGHTED, WEIGHTED, UNUSED = (f"{STUDY}.1.{number}" for number in (1, 2, 3))
@@ -134,7 +140,7 @@ class Peer:
 @pytest.fixture
 def peer(monkeypatch: pytest.MonkeyPatch) -> Peer:
     made = Peer()
-    monkeypatch.setattr(pipeline_module, "send", made.send)
+    monkeypatch.setattr(targets_module, "send", made.send)
     return made
 
 
@@ -147,7 +153,7 @@ def drafted(database: Database, claimed: ClaimedJob, tmp_path: Path) -> Callable
     """A pipeline that has drafted the claimed job's report under some [series] settings."""
 
     def run(prepared: Prepared = PREPARED, pacs: dict[str, object] | None = None, **series: object) -> Pipeline:
-        settings = Settings(storage={"data_dir": tmp_path}, series=series, pacs=pacs or {})
+        settings = Settings(storage={"data_dir": tmp_path}, series=series, pacs={**NO_COMMITMENT, **(pacs or {})})
         pipeline = Pipeline(settings, database)
         pipeline.__dict__["engine"] = Drafting()  # where the cached property keeps it
         directory = tmp_path / "work" / claimed.job_id
@@ -168,7 +174,7 @@ def documented(
     def run(**series: object) -> list[Path]:
         pipeline = drafted(**series)
         pipeline.deliver(claimed, NOW)
-        composed = deliveries.kept_objects(database, claimed, pipeline.destination_name)
+        composed = deliveries.kept_objects(database, claimed, pipeline.destination_names[0])
         forget_deliveries(database)
         return [tmp_path / kept.path for kept in composed.values()]
 
@@ -179,6 +185,13 @@ def forget_deliveries(database: Database) -> None:
     """As if nothing had been delivered: another draft may be made."""
     with database.transaction() as session:
         session.execute(delete(Delivery))
+        session.execute(delete(Shipment))
+
+
+def start_again(database: Database, claimed: ClaimedJob) -> None:
+    """As `pirtad retry` does with what each destination was waiting for."""
+    with database.transaction() as session:
+        restart_all(session, claimed.job_id)
 
 
 def test_notes_and_a_computed_map_reach_the_narrative(documented: Callable[..., list[Path]]) -> None:
@@ -253,22 +266,22 @@ def test_a_crash_between_two_objects_sends_only_what_is_missing(
     peer.fails["measurements"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         pipeline.deliver(claimed, NOW)
-    composed = deliveries.kept_objects(database, claimed, pipeline.destination_name)
+    composed = deliveries.kept_objects(database, claimed, pipeline.destination_names[0])
     assert [(kept.role, kept.is_delivered) for kept in composed.values()] == [
         ("narrative", True),
         ("measurements", False),
     ]
     kept_bytes = (tmp_path / composed["measurements"].path).read_bytes()
     with pytest.raises(ValueError, match="lacks"):
-        jobs.finish(database, claimed, pipeline.destination_name, 2.0)
+        jobs.finish(database, claimed, pipeline.destination_names[0], 2.0)
     # When another attempt is made a day later
     peer.fails.clear()
-    drafted_later = Pipeline(Settings(storage={"data_dir": tmp_path}), database)
+    drafted_later = Pipeline(Settings(storage={"data_dir": tmp_path}, pacs=NO_COMMITMENT), database)
     drafted_later.deliver(claimed, NOW + timedelta(days=1))
     # Then the first is not sent again and the second is the object of the first attempt, byte for byte
     assert peer.roles() == ["narrative", "measurements"]
     assert peer.sent[1][2] == kept_bytes
-    jobs.finish(database, claimed, pipeline.destination_name, 3.0)
+    jobs.finish(database, claimed, pipeline.destination_names[0], 3.0)
 
 
 def test_an_answer_that_was_lost_sends_the_same_bytes_again(
@@ -296,6 +309,26 @@ def test_an_answer_that_was_lost_sends_the_same_bytes_again(
 
 def dies(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_worker_that_was_stopped_past_its_lease_changes_neither_draft_nor_objects(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, database: Database, tmp_path: Path, peer: Peer
+) -> None:
+    # Given a draft and its objects, on record and sent
+    pipeline = drafted()
+    pipeline.deliver(claimed, NOW)
+    there = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.parent.name in (claimed.job_id, "results")}
+    assert len(there) >= 4
+    # When another worker has the job, and this one drafts and composes once more, at another moment
+    message = JobMessage(claimed.job_id, claimed.stage)
+    assert jobs.claim(database, message, "other", 2.0, 1e9, lambda _: True) is not None
+    forget_deliveries(database)
+    for late in (pipeline.infer, lambda job: pipeline.deliver(job, NOW + timedelta(minutes=1))):
+        with pytest.raises(ClaimLost):
+            late(claimed)
+    # Then every file is as it was, and there is no other
+    now = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.parent.name in (claimed.job_id, "results")}
+    assert now == there
 
 
 def test_an_object_that_is_refused_keeps_no_other_back(
@@ -326,13 +359,13 @@ def test_a_destination_that_moved_gets_the_same_bytes(
     composed = {path: path.read_bytes() for path in (tmp_path / "results").glob("*.dcm")}
     # When it is delivered to the new address
     peer.fails.clear()
-    moved = Pipeline(Settings(storage={"data_dir": tmp_path}, pacs={"port": 11999}), database)
-    assert moved.destination_name != pipeline.destination_name
+    moved = Pipeline(Settings(storage={"data_dir": tmp_path}, pacs={**NO_COMMITMENT, "port": 11999}), database)
+    assert moved.destination_names[0] != pipeline.destination_names[0]
     moved.deliver(claimed, NOW + timedelta(days=1))
     # Then it gets both objects, as they were composed for the old one
     assert peer.roles() == ["narrative", "narrative", "measurements"]
     assert {path: content for _, path, content in peer.sent} == composed
-    jobs.finish(database, claimed, moved.destination_name, 3.0)
+    jobs.finish(database, claimed, moved.destination_names[0], 3.0)
 
 
 def test_an_object_whose_file_was_spoilt_is_composed_again_before_it_is_sent(
@@ -342,9 +375,10 @@ def test_an_object_whose_file_was_spoilt_is_composed_again_before_it_is_sent(
     peer.fails = {role: DestinationUnavailable("no-connection", "no TCP connection") for role in DOCUMENTS}
     with pytest.raises(DestinationUnavailable):
         pipeline.deliver(claimed, NOW)
-    spoilt = deliveries.kept_objects(database, claimed, pipeline.destination_name)["measurements"]
+    spoilt = deliveries.kept_objects(database, claimed, pipeline.destination_names[0])["measurements"]
     (tmp_path / spoilt.path).write_bytes(b"half")
     peer.fails.clear()
+    start_again(database, claimed)
     pipeline.deliver(claimed, NOW)
     assert hashlib.sha256(peer.sent[1][2]).hexdigest() == spoilt.sha256
 
@@ -362,7 +396,7 @@ def test_a_fault_in_another_object_keeps_the_narrative_back_from_nobody(
             pipeline.deliver(claimed, NOW)
     assert peer.roles() == ["narrative"]
     # Once it is mended, only what is missing goes out
-    pipeline.deliver(claimed, NOW)
+    pipeline.deliver(claimed, LATER)
     assert peer.roles() == ["narrative", "measurements"]
 
 
@@ -375,9 +409,10 @@ def test_an_object_that_was_turned_off_is_no_longer_waited_for(
         drafted().deliver(claimed, NOW)
     # When the site turns the other off
     pipeline = drafted(pacs={"measurements": False})
+    start_again(database, claimed)
     pipeline.deliver(claimed, NOW)
     # Then the job can be finished
-    assert list(deliveries.kept_objects(database, claimed, pipeline.destination_name)) == ["narrative"]
+    assert list(deliveries.kept_objects(database, claimed, pipeline.destination_names[0])) == ["narrative"]
 
 
 def test_without_its_draft_a_job_sends_what_is_kept_and_else_says_so(
@@ -391,7 +426,7 @@ def test_without_its_draft_a_job_sends_what_is_kept_and_else_says_so(
     pipeline.forget(claimed)
     # When the PACS is back, the kept bytes go out
     del peer.fails["measurements"]
-    pipeline.deliver(claimed, NOW)
+    pipeline.deliver(claimed, LATER)
     assert peer.roles() == ["narrative", "measurements"]
     # And where nothing is kept either, a person has to know
     shutil.rmtree(tmp_path / "results")
@@ -414,3 +449,98 @@ def test_the_lesion_mask_reaches_what_is_composed(
     (result,) = seen
     assert result.lesion_mask is not None
     np.testing.assert_array_equal(result.lesion_mask, MASK)
+
+
+@pytest.fixture
+def withdrawing(
+    drafted: Callable[..., Pipeline], claimed: ClaimedJob, database: Database, peer: Peer
+) -> tuple[Pipeline, ClaimedJob]:
+    """A delivered result that an operator withdraws, its job claimed for that."""
+    pipeline = drafted()
+    pipeline.deliver(claimed, NOW)
+    jobs.finish(database, claimed, pipeline.destination_names[0], 3.0)
+    pipeline.forget(claimed)
+    why = "The side is wrong."
+    retractions.request(database, STUDY, RejectionReason.PATIENT_SAFETY, why, pipeline.destination_names[0], 1e9)
+    again = jobs.claim(database, JobMessage(claimed.job_id, Stage.DELIVER), "me", 1e9, 1e9, lambda _: False)
+    assert again is not None
+    return pipeline, again
+
+
+def test_a_withdrawn_result_is_rejected_by_one_note(
+    withdrawing: tuple[Pipeline, ClaimedJob], database: Database, peer: Peer
+) -> None:
+    pipeline, job = withdrawing
+    # Given a PACS that is away at first, and a worker that dies when it has sent the note
+    peer.fails["retraction"] = DestinationUnavailable("no-connection", "no TCP connection")
+    with pytest.raises(DestinationUnavailable):
+        pipeline.deliver(job, NOW)
+    kept = deliveries.kept_objects(database, job, pipeline.destination_names[0])["retraction"]
+    peer.fails.clear()
+    for _ in range(2):
+        pipeline.deliver(job, NOW + timedelta(days=1))
+    # Then the PACS got the result and the one note, as it was composed first
+    assert peer.roles() == ["narrative", "measurements", "retraction"]
+    assert hashlib.sha256(peer.sent[-1][2]).hexdigest() == kept.sha256
+    note = dcmread(peer.sent[-1][1])
+    rejected = {uid for *_, uid in references(note.CurrentRequestedProcedureEvidenceSequence)}
+    assert rejected == {str(dcmread(path).SOPInstanceUID) for _, path, _ in peer.sent[:2]}
+    assert (note.PatientID, note.StudyInstanceUID) == ("PID-1", STUDY)
+    jobs.finish(database, job, pipeline.destination_names[0], 2e9)
+    (view,) = views.studies(database)
+    assert view.state is StudyState.WITHDRAWN
+    # The study's images are where they were
+    assert all((pipeline._data_dir / file.path).is_file() for file in job.files)
+
+
+def test_a_note_is_composed_again_the_same_when_its_file_was_spoilt(
+    withdrawing: tuple[Pipeline, ClaimedJob], database: Database, tmp_path: Path, peer: Peer
+) -> None:
+    pipeline, job = withdrawing
+    peer.fails["retraction"] = DestinationUnavailable("no-connection", "no TCP connection")
+    with pytest.raises(DestinationUnavailable):
+        pipeline.deliver(job, NOW)
+    kept = deliveries.kept_objects(database, job, pipeline.destination_names[0])["retraction"]
+    (tmp_path / kept.path).write_bytes(b"half")
+    peer.fails.clear()
+    pipeline.deliver(job, NOW + timedelta(days=1))
+    assert hashlib.sha256(peer.sent[-1][2]).hexdigest() == kept.sha256
+
+
+def test_nothing_is_rejected_that_was_delivered_as_other_bytes(
+    withdrawing: tuple[Pipeline, ClaimedJob], tmp_path: Path, peer: Peer
+) -> None:
+    pipeline, job = withdrawing
+    (peer.sent[0][1]).write_bytes(b"not what was sent")
+    with pytest.raises(Permanent, match="narrative as it was delivered is no longer"):
+        pipeline.deliver(job, NOW)
+    assert peer.roles() == ["narrative", "measurements"]
+
+
+def test_the_same_draft_after_a_withdrawal_is_another_result(
+    withdrawing: tuple[Pipeline, ClaimedJob], database: Database, peer: Peer, tmp_path: Path
+) -> None:
+    # Given a withdrawn result
+    pipeline, job = withdrawing
+    pipeline.deliver(job, NOW)
+    jobs.finish(database, job, pipeline.destination_names[0], 2e9)
+    withdrawn = [dcmread(path) for _, path, _ in peer.sent]
+    # When the same engine drafts the same words from the same images
+    message = jobs.retry(database, STUDY, 2e9)
+    anew = jobs.claim(database, message, "me", 2e9, 1e9, lambda _: False)
+    assert anew is not None
+    directory = tmp_path / "work" / anew.job_id
+    directory.mkdir(parents=True)
+    PREPARED.save(directory)
+    pipeline.infer(anew)
+    pipeline.deliver(anew, NOW)
+    # Then both objects go out as new ones, in a series of their own, and claim no content of what is withdrawn
+    assert peer.roles()[3:] == ["narrative", "measurements"]
+    composed = [dcmread(path) for _, path, _ in peer.sent[3:]]
+    for attribute in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert not {one[attribute].value for one in composed} & {one[attribute].value for one in withdrawn}
+    assert not any("PredecessorDocumentsSequence" in one for one in composed)
+    texts = [
+        [item.TextValue for item in one.ContentSequence[-1].ContentSequence] for one in (withdrawn[0], composed[0])
+    ]
+    assert texts[0] == texts[1]

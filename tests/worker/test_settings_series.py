@@ -168,12 +168,12 @@ def test_a_variable_that_is_no_json_is_named_and_its_value_is_not(
 
 def test_the_examples_rule_is_usable_once_its_marks_are_gone(tmp_path: Path) -> None:
     # Given the example with the rule's table and three of its lines made live
-    text = example_toml()
-    assert "# [[series.rules]]" in text
+    before, table, text = example_toml().partition("# [[series.rules]]")
+    text, section, after = text.partition("\n[")
     for key in ("description", "kind", "b_value_s_per_mm2"):
         assert re.search(rf"^# {key} = ", text, re.MULTILINE), key
         text = re.sub(rf"^# (?={key} = )", "", text, flags=re.MULTILINE)
-    settings = load(tmp_path, text.replace("# [[series.rules]]", "[[series.rules]]"))
+    settings = load(tmp_path, "".join((before, table.removeprefix("# "), text, section, after)))
 
     # Then it is a rule, and nothing else has changed
     (rule,) = settings.series.rules

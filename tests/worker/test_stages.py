@@ -49,9 +49,9 @@ class Scripted(Pipeline):
 
     def deliver(self, job: ClaimedJob, now: datetime) -> None:
         kept = deliveries.KeptObject("narrative", "2.25.7", "a" * 64, "results/2.25.7.dcm")
-        deliveries.keep(self._ledger, job, self.destination_name, [kept])
+        deliveries.keep(self._ledger, job, self.destination_names[0], [kept])
         self._run(Stage.DELIVER, job)
-        deliveries.mark_delivered(self._ledger, job, self.destination_name, kept, 0x0000, now.timestamp())
+        deliveries.mark_delivered(self._ledger, job, self.destination_names[0], kept, 0x0000, now.timestamp())
 
 
 @pytest.fixture
@@ -218,6 +218,19 @@ def test_the_lease_is_renewed_while_the_stage_works(
     jobs.cancel(database, STUDY, time.time())
     with pytest.raises(ClaimLost):
         jobs.renew(database, claimed, time.time(), 30)
+
+
+def test_a_job_whose_prepared_study_is_gone_is_prepared_anew(
+    database: Database, pipeline: Scripted, message: JobMessage
+) -> None:
+    # Given a job that was prepared, and a disk that was restored without its work directory
+    (prepared,) = run(message, pipeline, database)
+    pipeline.does[Stage.INFER] = lambda job: Pipeline.infer(pipeline, job)
+    # When it is its turn
+    (following,) = run(prepared, pipeline, database)
+    # Then it goes back, and does not wait for files that nobody will bring
+    assert following.stage is Stage.PREPARE
+    assert pipeline.ran == [Stage.PREPARE, Stage.INFER]
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:

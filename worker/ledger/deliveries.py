@@ -14,17 +14,38 @@ from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
 from pirtad.worker.ledger.jobs import ClaimedJob, owned
 from pirtad.worker.ledger.tables import Delivery
+from pirtad.worker.settings import Settings
+
+RETRACTION = "retraction"  # role of the note that withdraws the job's other objects
 
 
 @dataclass(frozen=True, slots=True)
 class KeptObject:
-    """A composed object that lies on disk, synced. role: what it is of its job, e.g. "narrative"."""
+    """A composed object that lies on disk, synced. role: what it is of its job, e.g. "narrative".
+
+    is_delivered: the destination took it. is_committed: it said that it keeps it; refuted_for: that it does not, with
+    this failure reason.
+    """
 
     role: str
     sop_instance_uid: str
     sha256: str
     path: str  # relative to the data directory
     is_delivered: bool = False
+    is_committed: bool = False
+    refuted_for: int | None = None
+
+
+def destination_name(ae_title: str, host: str, port: int) -> str:
+    """A destination's name in the ledger."""
+    return f"{ae_title}@{host}:{port}"
+
+
+def destination_names(settings: Settings) -> tuple[str, ...]:
+    """The destinations in force, as the ledger names them: those that are listed, else the one PACS."""
+    pacs = settings.pacs
+    named = tuple(one.name for one in settings.delivery.destinations)
+    return named or (destination_name(pacs.ae_title, pacs.host, pacs.port),)
 
 
 def keep(database: Database, claimed: ClaimedJob, destination: str, objects: Sequence[KeptObject]) -> None:
@@ -67,15 +88,42 @@ def kept_objects(database: Database, claimed: ClaimedJob, destination: str) -> d
                 sha256=row.sha256,
                 path=row.path,
                 is_delivered=row.destination == destination and row.delivered_at is not None,
+                is_committed=row.destination == destination and row.committed_at is not None,
+                refuted_for=row.commit_failure if row.destination == destination else None,
             )
             for row in rows
         }
 
 
+def composed_objects(database: Database, claimed: ClaimedJob) -> dict[str, KeptObject]:
+    """The job's objects by role, whoever they go to; is_delivered: some destination has it, so no other may be made."""
+    with database.reading() as session:
+        rows = list(session.scalars(select(Delivery).where(Delivery.job_id == claimed.job_id).order_by(Delivery.id)))
+    rows.sort(key=lambda row: row.delivered_at is not None)  # what is out prevails
+    return {
+        row.role: KeptObject(
+            row.role, row.sop_instance_uid, row.sha256, row.path, is_delivered=row.delivered_at is not None
+        )
+        for row in rows
+    }
+
+
+def destinations_with(database: Database, claimed: ClaimedJob) -> tuple[str, ...]:
+    """Destinations that have any of the job's objects, but for the note that withdraws them."""
+    with database.reading() as session:
+        query = select(Delivery.destination).where(
+            Delivery.job_id == claimed.job_id, Delivery.role != RETRACTION, Delivery.delivered_at.is_not(None)
+        )
+        return tuple(session.scalars(query.distinct()))
+
+
 def mark_delivered(
     database: Database, claimed: ClaimedJob, destination: str, kept: KeptObject, status: int, now: float
 ) -> None:
-    """The destination answered that it has this object. status: of its C-STORE."""
+    """The destination answered that it has this object. status: of its C-STORE, or what STOW-RS said of it.
+
+    What was said of an earlier copy's commitment no longer counts.
+    """
     with database.transaction() as session:
         job = owned(session, claimed)
         row = session.scalars(
@@ -86,5 +134,6 @@ def mark_delivered(
             )
         ).one()
         row.delivered_at, row.status = now, status
+        row.transaction_uid = row.commit_failure = None
         said = f"{row.role} {row.sop_instance_uid} to {destination}, status 0x{status:04X}"
         append(session, now, "stored", said, job.study_id, job.id)

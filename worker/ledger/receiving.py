@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import Select, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from pirtad.worker.contract import UNFINISHED, JobState, Stage, StudyState, job_key
+from pirtad.worker.contract import (
+    UNFINISHED,
+    JobState,
+    Priority,
+    Stage,
+    StartedBy,
+    StudyState,
+    job_key,
+    redraft_key,
+)
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.tables import Delivery, Instance, Job, JobInstance, Series, Study
+from pirtad.worker.ledger.looks import Look, look_at
+from pirtad.worker.ledger.priority import BY_OPERATOR, set_due
+from pirtad.worker.ledger.removed import missing_images, restore
+from pirtad.worker.ledger.rounds import JobFacts, Opened, Outcome, current_of, outcome_of
+from pirtad.worker.ledger.shipment_rows import restart_all
+from pirtad.worker.ledger.tables import Delivery, Instance, Job, JobInstance, Retraction, Series, Study
+from pirtad.worker.rejection import TITLES, RejectionReason
 
 # Study, series and instance are each inserted once; more rounds than that are lost only to ever new collisions.
 _COLLISIONS = 10
+_UIDS_AT_ONCE = 500  # chosen: SQLite takes 999 parameters in every version
+_HAD_BEEN_REMOVED = "had been removed: kept, and not reported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,162 +57,396 @@ class Registration(StrEnum):
     """What registering an instance found."""
 
     NEW = "new"
-    DUPLICATE = "duplicate"  # the same bytes are there already
+    DUPLICATE = "duplicate"  # the same bytes are there already, or were and are there again
     CONFLICT = "conflict"  # the same SOP Instance UID with other bytes: both are kept, the newest is used
+
+
+class Standing(StrEnum):
+    """What a study that is being received has already."""
+
+    NEW = "new"  # no job, or none that what comes now could be held against
+    HAS_PAIR = "has_pair"  # a report, or a job on its way to one, and the images that it is drafted from are known
+    DELIVERING = "delivering"  # the same, and its objects are being delivered
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStudy:
-    """A study that is still being received."""
+    """A study that is still being received. used_key: of its job, see `contract.used_key`; "" while not known."""
 
     study_uid: str
     calling_ae: str
     open_since: float
     last_received_at: float
+    priority: Priority = Priority.ROUTINE
+    is_priority_settled: bool = False  # by an operator
+    standing: Standing = Standing.NEW
+    used_key: str = ""
+    look: Look | None = None
 
 
-class Opened(StrEnum):
-    """What `open_job` did."""
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Why a job is opened, and by when its report should be there, after its last image: (routine, STAT)."""
 
-    OPENED = "opened"
-    REOPENED = "reopened"  # the same content was shelved before
-    NOTHING_NEW = "nothing_new"  # a job for this content is under way or done
-    LATE = "late"  # the study has its report, or it is on its way out, or was cancelled; the images are kept and noted
+    started_by: StartedBy = StartedBy.QUIET
+    objectives_s: tuple[float, float] | None = None
 
 
 def register(database: Database, received: ReceivedInstance, now: float) -> Registration:
     """Record an instance. When this returns, the registration has survived a power loss."""
+    (found,) = register_all(database, [(received, now)])
+    return found
+
+
+def register_all(
+    database: Database, arrivals: Sequence[tuple[ReceivedInstance, float]], *, is_recovery: bool = False
+) -> list[Registration]:
+    """Record instances, each with the time it was received, in one transaction; what was found of each, in order.
+
+    is_recovery: some may have been recorded before, by a process that died; that does not make duplicates of them.
+    """
     for _ in range(_COLLISIONS):
         try:
-            return _register(database, received, now)
+            return _register_all(database, arrivals, is_recovery)
         except IntegrityError:
-            # On PostgreSQL two associations can bring a study's first images at the same moment, and both find no
+            # On PostgreSQL two processes can bring a study's first images at the same moment, and both find no
             # study: the second one fails on its unique UID, and finds it the next time.
             continue
-    return _register(database, received, now)
+    return _register_all(database, arrivals, is_recovery)
 
 
-def _register(database: Database, received: ReceivedInstance, now: float) -> Registration:
+def _register_all(
+    database: Database, arrivals: Sequence[tuple[ReceivedInstance, float]], is_recovery: bool
+) -> list[Registration]:
+    by_study: dict[str, list[int]] = {}
+    for index, (received, _) in enumerate(arrivals):
+        by_study.setdefault(received.study_uid, []).append(index)
+    found: dict[int, Registration] = {}
     with database.transaction() as session:
-        study = session.scalar(select(Study).where(Study.study_uid == received.study_uid).with_for_update())
-        if study is None:
-            study = Study(
-                study_uid=received.study_uid,
-                state=StudyState.RECEIVING,
-                calling_ae=received.calling_ae,
-                first_received_at=now,
-                last_received_at=now,
-                open_since=now,
-                duplicates=0,
-            )
-            session.add(study)
+        # In one order everywhere: two processes that each hold a study the other waits for would wait for ever.
+        for study_uid in sorted(by_study):
+            of_study = [arrivals[index] for index in by_study[study_uid]]
+            registered = _register_study(session, study_uid, of_study, is_recovery)
+            found.update(zip(by_study[study_uid], registered, strict=True))
+    return [found[index] for index in range(len(arrivals))]
+
+
+def _register_study(
+    session: Session, study_uid: str, arrivals: Sequence[tuple[ReceivedInstance, float]], is_recovery: bool
+) -> list[Registration]:
+    study = _study(session, study_uid, *arrivals[0])
+    series_ids = dict(
+        session.execute(select(Series.series_uid, Series.id).where(Series.study_id == study.id)).tuples().all()
+    )
+    versions, removed = _versions(session, study.id, {received.sop_instance_uid for received, _ in arrivals})
+    found, rows = [], []
+    for received, at in arrivals:
+        known = versions.setdefault(received.sop_instance_uid, set())
+        if received.sha256 in known:
+            study.duplicates += not is_recovery
+            found.append(Registration.DUPLICATE)
+            if study.open_since is None and study.state == StudyState.REPORTED:
+                study.last_received_at = max(study.last_received_at, at)  # not to be removed while it is being sent
+            content = (received.sop_instance_uid, received.sha256)
+            if content in removed:
+                restore(session, study, *content, received.path, at)
+                removed.discard(content)
+                _reopen(session, study, f"removed images came again from {received.calling_ae}", at)
+            continue
+        if received.series_uid not in series_ids:
+            series = Series(study_id=study.id, series_uid=received.series_uid, modality=received.modality)
+            session.add(series)
             session.flush()
-            append(session, now, "study_opened", f"first image from {received.calling_ae}", study.id)
-        versions = session.scalars(
-            select(Instance.sha256).where(
-                Instance.study_id == study.id, Instance.sop_instance_uid == received.sop_instance_uid
-            )
-        ).all()
-        if received.sha256 in versions:
-            study.duplicates += 1
-            return Registration.DUPLICATE
-        session.add(
-            Instance(
-                study_id=study.id,
-                series_id=_series_id(session, study.id, received),
-                sop_instance_uid=received.sop_instance_uid,
-                sop_class_uid=received.sop_class_uid,
-                transfer_syntax_uid=received.transfer_syntax_uid,
-                sha256=received.sha256,
-                size_bytes=received.size_bytes,
-                path=received.path,
-                calling_ae=received.calling_ae,
-                received_at=now,
-            )
-        )
-        study.last_received_at = now
-        if study.open_since is None:
-            study.open_since = now
-            append(session, now, "study_reopened", f"more images from {received.calling_ae}", study.id)
-        if versions:
+            series_ids[received.series_uid] = series.id
+        rows.append(_row(received, at, study.id, series_ids[received.series_uid]))
+        study.last_received_at = max(study.last_received_at, at)
+        study.removed_at = None
+        _reopen(session, study, f"more images from {received.calling_ae}", at)
+        if known:
             text = f"received again with other bytes; both are kept, the newest is used: {received.sop_instance_uid}"
-            append(session, now, "conflict", text, study.id)
-            return Registration.CONFLICT
-        return Registration.NEW
+            append(session, at, "conflict", text, study.id)
+        found.append(Registration.CONFLICT if known else Registration.NEW)
+        known.add(received.sha256)
+    if rows:
+        session.execute(insert(Instance), rows)
+    return found
 
 
-def _series_id(session: Session, study_id: int, received: ReceivedInstance) -> int:
-    series = session.scalar(select(Series).where(Series.study_id == study_id, Series.series_uid == received.series_uid))
-    if series is None:
-        series = Series(study_id=study_id, series_uid=received.series_uid, modality=received.modality)
-        session.add(series)
+def _reopen(session: Session, study: Study, told: str, at: float) -> None:
+    if study.open_since is None:
+        study.open_since = at
+        append(session, at, "study_reopened", told, study.id)
+
+
+def _study(session: Session, study_uid: str, received: ReceivedInstance, at: float) -> Study:
+    study = session.scalar(select(Study).where(Study.study_uid == study_uid).with_for_update())
+    if study is None:
+        study = Study(
+            study_uid=study_uid,
+            state=StudyState.RECEIVING,
+            calling_ae=received.calling_ae,
+            first_received_at=at,
+            last_received_at=at,
+            open_since=at,
+            duplicates=0,
+        )
+        session.add(study)
         session.flush()
-    return series.id
+        append(session, at, "study_opened", f"first image from {received.calling_ae}", study.id)
+    return study
+
+
+def _versions(
+    session: Session, study_id: int, sop_instance_uids: Iterable[str]
+) -> tuple[dict[str, set[str]], set[tuple[str, str]]]:
+    """Of each instance, the content digests that are known already; and the (UID, digest) of what was removed."""
+    versions: dict[str, set[str]] = {}
+    removed: set[tuple[str, str]] = set()
+    uids = sorted(sop_instance_uids)
+    for start in range(0, len(uids), _UIDS_AT_ONCE):
+        chunk = uids[start : start + _UIDS_AT_ONCE]
+        query = select(Instance.sop_instance_uid, Instance.sha256, Instance.removed_at).where(
+            Instance.study_id == study_id, Instance.sop_instance_uid.in_(chunk)
+        )
+        for uid, sha256, removed_at in session.execute(query):
+            versions.setdefault(uid, set()).add(sha256)
+            if removed_at is not None:
+                removed.add((uid, sha256))
+    return versions, removed
+
+
+def _row(received: ReceivedInstance, at: float, study_id: int, series_id: int) -> dict[str, str | int | float]:
+    return {
+        "study_id": study_id,
+        "series_id": series_id,
+        "sop_instance_uid": received.sop_instance_uid,
+        "sop_class_uid": received.sop_class_uid,
+        "transfer_syntax_uid": received.transfer_syntax_uid,
+        "sha256": received.sha256,
+        "size_bytes": received.size_bytes,
+        "path": received.path,
+        "calling_ae": received.calling_ae,
+        "received_at": at,
+    }
+
+
+def study_size(database: Database, study_uid: str) -> tuple[int, int]:
+    """(images, bytes) registered of a study."""
+    with database.reading() as session:
+        query = select(func.count(), func.coalesce(func.sum(Instance.size_bytes), 0)).select_from(Instance)
+        images, size_bytes = session.execute(query.join(Study).where(Study.study_uid == study_uid)).one()
+        return int(images), int(size_bytes)
+
+
+def is_conflict(database: Database, study_uid: str, sop_instance_uid: str, sha256: str) -> bool:
+    """Whether the instance is there, with other bytes alone."""
+    with database.reading() as session:
+        query = (
+            select(Instance.sha256)
+            .join(Study)
+            .where(Study.study_uid == study_uid, Instance.sop_instance_uid == sop_instance_uid)
+        )
+        versions = session.scalars(query).all()
+    return bool(versions) and sha256 not in versions
 
 
 def open_studies(database: Database) -> list[OpenStudy]:
     """Studies with images that no job has taken up yet."""
     with database.reading() as session:
-        rows = session.scalars(select(Study).where(Study.open_since.is_not(None)))
-        return [
-            OpenStudy(study.study_uid, study.calling_ae, study.open_since, study.last_received_at)
-            for study in rows
-            if study.open_since is not None
-        ]
+        rows = session.scalars(select(Study).where(Study.open_since.is_not(None))).all()
+        return [_open_study(session, study, study.open_since) for study in rows if study.open_since is not None]
 
 
-def open_job(database: Database, study_uid: str, now: float) -> tuple[Opened, str]:
-    """Close the study's round of receiving and make its job ready to be published; returns (what, job id)."""
+def _open_study(session: Session, study: Study, open_since: float) -> OpenStudy:
+    current = current_of(_facts(session, _jobs(session, study), frozenset()))
+    standing = Standing.NEW
+    if current is not None and current.is_delivering:
+        standing = Standing.DELIVERING
+    elif current is not None and current.used_key and (current.is_unfinished or current.state == JobState.DONE):
+        standing = Standing.HAS_PAIR
+    return OpenStudy(
+        study_uid=study.study_uid,
+        calling_ae=study.calling_ae,
+        open_since=open_since,
+        last_received_at=study.last_received_at,
+        priority=Priority(study.priority),
+        is_priority_settled=study.priority_because.startswith(BY_OPERATOR),
+        standing=standing,
+        used_key="" if current is None else current.used_key,
+        look=look_at(session, study),
+    )
+
+
+def open_job(database: Database, study_uid: str, now: float, opening: Opening = Opening()) -> tuple[Opened, str]:
+    """Close the study's round of receiving and make its job ready to be published; returns (what, id of the job meant).
+
+    What is done is `rounds.outcome_of`'s decision; with HELD alone the round stays open.
+    """
     with database.transaction() as session:
         study = session.scalars(select(Study).where(Study.study_uid == study_uid).with_for_update()).one()
+        newest = _newest_instances(session, study)
+        key = _content_key(study, newest)
+        jobs = {job.id: job for job in session.scalars(_of_study(study).with_for_update())}
+        # The same content may have been drafted anew after a withdrawal: then it is the newest job on it.
+        keys = frozenset({key, *(redraft_key(key, job_id) for job_id in jobs)})
+        facts = _facts(session, list(jobs.values()), keys)
+        look = look_at(session, study)
+        current = current_of(facts)
+        replaced = current is not None and _since(session, current.job_id, newest).replaced > 0
+        outcome = outcome_of(facts, look, replaced=replaced)
+        meant = outcome.job_id or ""
+        missing = missing_images(session, study)
+        if missing and outcome.opened not in (Opened.NOTHING_NEW, Opened.HELD):
+            meant = meant or ("" if current is None else current.job_id)
+            study.note = f"images came after {_images(missing)} of the study {_HAD_BEEN_REMOVED}"
+            append(session, now, "late_images", f"{study.note}; send the whole study again", study.id, meant or None)
+            study.open_since = None
+            return Opened.LATE, meant
+        if study.note.endswith(_HAD_BEEN_REMOVED):
+            study.note = ""  # all came again
+        match outcome.opened:
+            case Opened.HELD:
+                return outcome.opened, meant
+            case Opened.NOTHING_NEW:
+                append(session, now, "nothing_new", "all images had been received before; no second report", study.id)
+            case Opened.UNCHANGED:
+                added = _images(_since(session, meant, newest).added)
+                append(session, now, "other_images", f"{added} that the draft is not made from", study.id, meant)
+            case Opened.LATE:
+                study.note = _late(jobs[meant], _since(session, meant, newest), look)
+                append(session, now, "late_images", study.note, study.id, meant)
+            case Opened.OPENED | Opened.REOPENED | Opened.REVISED:
+                _supersede(session, study, jobs.values(), now)
+                meant = _open(session, study, jobs.get(meant), key, newest, outcome, now)
+                _note_opening(session, study, session.get_one(Job, meant), look, opening, len(newest), now)
         study.open_since = None
-        newest: dict[str, Instance] = {}
-        for instance in session.scalars(select(Instance).where(Instance.study_id == study.id).order_by(Instance.id)):
-            newest[instance.sop_instance_uid] = instance
-        key = job_key(study_uid, ((uid, instance.sha256) for uid, instance in newest.items()))
-        jobs = list(session.scalars(select(Job).where(Job.study_id == study.id).with_for_update()))
-        same = next((job for job in jobs if job.job_key == key), None)
-        if same is not None and same.state in (*UNFINISHED, JobState.DONE):
-            append(session, now, "nothing_new", "all images had been received before; no second report", study.id)
-            return Opened.NOTHING_NEW, same.id
-        for job in jobs:
-            is_reported = job.state == JobState.DONE or (job.state in UNFINISHED and job.stage == Stage.DELIVER)
-            is_reported = is_reported or (job is not same and is_partly_delivered(session, job))
-            if is_reported or job.state == JobState.CANCELLED:
-                study.note = _late(session, job, newest)
-                append(session, now, "late_images", study.note, study.id, job.id)
-                return Opened.LATE, job.id
-        for job in jobs:
-            if job.state in UNFINISHED:
-                job.state, job.finished_at, job.owner, job.lease_until = JobState.SUPERSEDED, now, None, None
-                append(session, now, "superseded", "more images came before the report was composed", study.id, job.id)
-        outcome = Opened.REOPENED if same is not None else Opened.OPENED
-        job = same or Job(id=uuid.uuid4().hex, study_id=study.id, job_key=key, created_at=now)
+        return outcome.opened, meant
+
+
+def _of_study(study: Study) -> Select[tuple[Job]]:
+    return select(Job).where(Job.study_id == study.id).order_by(Job.created_at.desc())
+
+
+def _jobs(session: Session, study: Study) -> list[Job]:
+    return list(session.scalars(_of_study(study)))
+
+
+def _facts(session: Session, jobs: Sequence[Job], keys: frozenset[str]) -> list[JobFacts]:
+    return [
+        JobFacts(
+            job_id=job.id,
+            state=JobState(job.state),
+            stage=Stage(job.stage),
+            used_key=job.used_key,
+            revises=job.revises,
+            is_partly_delivered=is_partly_delivered(session, job),
+            is_same=job.job_key in keys,
+        )
+        for job in jobs
+    ]
+
+
+def _supersede(session: Session, study: Study, jobs: Iterable[Job], now: float) -> None:
+    for job in jobs:
+        if job.state in UNFINISHED:
+            job.state, job.finished_at, job.owner, job.lease_until = JobState.SUPERSEDED, now, None, None
+            append(session, now, "superseded", "more images came before the report was composed", study.id, job.id)
+
+
+def _open(
+    session: Session, study: Study, same: Job | None, key: str, newest: dict[str, Instance], outcome: Outcome,
+    now: float,
+) -> str:  # fmt: skip
+    """A new job, or the one that was opened on the same content before; its id."""
+    job = same or Job(id=uuid.uuid4().hex, study_id=study.id, job_key=key, created_at=now)
+    job.revises = outcome.revises
+    if same is None:
+        _add(session, study, job, newest, now)
+    else:
         queue_again(session, study, job, now)
-        if same is None:
-            session.add(job)
-            session.flush()
-            session.add_all(JobInstance(job_id=job.id, instance_id=instance.id) for instance in newest.values())
-        append(session, now, "complete", f"{len(newest)} images; queued", study.id, job.id)
-        return outcome, job.id
+    return job.id
 
 
-def _late(session: Session, job: Job, newest: dict[str, Instance]) -> str:
-    """What came after the job's images, for people; a replaced image may mean a corrected patient."""
+def _note_opening(
+    session: Session, study: Study, job: Job, look: Look | None, opening: Opening, images: int, now: float
+) -> None:
+    """Keep what the job was started by and is drafted from, and by when its report should be there."""
+    is_seen = look is not None and look.holds and look.used_key != ""
+    job.started_by = opening.started_by
+    job.used_key = look.used_key if look is not None and is_seen else ""
+    job.images_at = look.used_at if look is not None and is_seen else study.last_received_at
+    job.missed_at = None
+    if opening.objectives_s is not None:
+        set_due(job, opening.objectives_s[Priority(study.priority)])
+    told = f"{_images(images)}; queued"
+    if opening.started_by is StartedBy.WHOLE:
+        told += ", since DWI and ADC are whole"
+    if job.revises is not None:
+        told += "; its report will revise the one that is out"
+    append(session, now, "complete", told, study.id, job.id, {"started_by": str(opening.started_by)})
+
+
+def draft_anew(session: Session, study: Study, withdrawn: Job, now: float) -> Job:
+    """Within the caller's transaction, another job on all the study's images, after its result was withdrawn."""
+    newest = _newest_instances(session, study)
+    key = redraft_key(_content_key(study, newest), withdrawn.id)
+    job = Job(id=uuid.uuid4().hex, study_id=study.id, job_key=key, created_at=now, started_by=StartedBy.OPERATOR)
+    study.open_since = None  # this job takes up whatever came since, too
+    study.note = ""
+    _add(session, study, job, newest, now)
+    return job
+
+
+def _newest_instances(session: Session, study: Study) -> dict[str, Instance]:
+    newest: dict[str, Instance] = {}
+    for instance in session.scalars(select(Instance).where(Instance.study_id == study.id).order_by(Instance.id)):
+        newest[instance.sop_instance_uid] = instance
+    return newest
+
+
+def _content_key(study: Study, newest: dict[str, Instance]) -> str:
+    return job_key(study.study_uid, ((uid, instance.sha256) for uid, instance in newest.items()))
+
+
+def _add(session: Session, study: Study, job: Job, newest: dict[str, Instance], now: float) -> None:
+    queue_again(session, study, job, now)
+    session.add(job)
+    session.flush()
+    session.add_all(JobInstance(job_id=job.id, instance_id=instance.id) for instance in newest.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Since:
+    """What came after a job was opened: new images, and images with other bytes than it was opened on."""
+
+    added: int
+    replaced: int
+
+
+def _since(session: Session, job_id: str, newest: dict[str, Instance]) -> _Since:
     used = {
         instance.sop_instance_uid: instance.sha256
         for instance in session.scalars(
             select(Instance)
             .join(JobInstance, JobInstance.instance_id == Instance.id)
-            .where(JobInstance.job_id == job.id)
+            .where(JobInstance.job_id == job_id)
         )
     }
     replaced = sum(uid in used and used[uid] != instance.sha256 for uid, instance in newest.items())
-    added = sum(uid not in used for uid in newest)
-    after = "the study was cancelled" if job.state == JobState.CANCELLED else "the report was drafted"
-    told = [f"{_images(added)} came after {after}: kept, and not reported"] if added else []
-    if replaced:
-        told.append(f"{_images(replaced)} REPLACED after {after}: check that the draft still belongs to this patient")
+    return _Since(sum(uid not in used for uid in newest), replaced)
+
+
+def _late(job: Job, since: _Since, look: Look | None) -> str:
+    """What came after the job's images, for people; a replaced image may mean a corrected patient."""
+    ended = {JobState.CANCELLED: "the study was cancelled", JobState.WITHDRAWN: "the report was withdrawn"}
+    after = ended.get(JobState(job.state), "the report was drafted")
+    told = [f"{_images(since.added)} came after {after}: kept, and not reported"] if since.added else []
+    if since.replaced:
+        told.append(
+            f"{_images(since.replaced)} REPLACED after {after}: check that the draft still belongs to this patient"
+        )
+    if job.state == JobState.DONE and look is not None and look.holds and look.reason_code:
+        told.append(f"with them the study would be set aside: CHECK the draft; {look.reason}")
     return "; ".join(told)
 
 
@@ -215,5 +467,21 @@ def queue_again(session: Session, study: Study, job: Job, now: float) -> None:
     job.state, job.stage, job.attempts, job.failures = JobState.QUEUED, stage, 0, 0
     job.next_attempt_at, job.published_at = now, None
     job.owner, job.lease_until, job.finished_at, job.last_error = None, None, None, ""
+    restart_all(session, job.id)
     study.state = StudyState.QUEUED
     study.reason_code = study.reason = study.hint = ""
+    retraction = retraction_of(session, job)
+    if retraction is not None:
+        tell_withdrawal(study, StudyState.WITHDRAWING, retraction)
+
+
+def retraction_of(session: Session, job: Job) -> Retraction | None:
+    """An operator's word that the job's result is withdrawn, whether or not the note has arrived."""
+    return session.get(Retraction, job.id)
+
+
+def tell_withdrawal(study: Study, state: StudyState, retraction: Retraction) -> None:
+    """Show a withdrawn result's title and the operator's words with the study."""
+    title = TITLES[RejectionReason(retraction.reason)]
+    study.state, study.reason_code = state, title.code
+    study.reason, study.hint = f"{title.meaning}: {retraction.words}", ""

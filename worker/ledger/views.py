@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from pirtad.worker.contract import JobState, StudyState
+from pirtad.worker.contract import JobState, Priority, StudyState
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.tables import Delivery, Event, Instance, Job, Series, Study
+from pirtad.worker.ledger.deliveries import RETRACTION
+from pirtad.worker.ledger.shipment_rows import ShipmentState
+from pirtad.worker.ledger.tables import Delivery, Event, Instance, Job, Retraction, Series, Shipment, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,13 @@ class StudyView:
     hint: str
     note: str
     last_error: str
+    priority: str = "routine"  # or "stat"
+    priority_because: str = ""
+    started_by: str = ""  # a `StartedBy`; "" before the study is queued
+    due_at: float | None = None  # when the report should be with the PACS
+    missed_at: float | None = None  # when it was found not to be there in time
+    removed_at: float | None = None  # when its images were removed; None while any is kept
+    shipments: tuple[ShipmentView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,22 @@ class DeliveryView:
     path: str
     delivered_at: float | None
     status: int | None
+    committed_at: float | None
+    is_withdrawn: bool  # a note that rejects it was asked for; the note is a delivery of its own
+
+
+@dataclass(frozen=True, slots=True)
+class ShipmentView:
+    """One destination's share of the newest job."""
+
+    destination: str
+    state: str  # a `ShipmentState`
+    attempts: int
+    next_attempt_at: float | None  # None once it is settled
+    commitment: str  # a `Commitment`
+    code: str
+    reason: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +94,15 @@ class StudyDetail:
     study: StudyView
     series: tuple[tuple[str, str, int], ...]  # (series UID, modality, images)
     report_text: str
+    is_retracted: bool  # that report is withdrawn, or is being withdrawn
+    withdraws: tuple[str, ...]  # then, the SOP Instance UIDs that the note rejects
     deliveries: tuple[DeliveryView, ...]
     events: tuple[EventView, ...]
+
+    @property
+    def shipments(self) -> tuple[ShipmentView, ...]:
+        """How far each destination of the newest job is."""
+        return self.study.shipments
 
 
 def studies(database: Database, limit: int = 200, states: Iterable[StudyState] = ()) -> list[StudyView]:
@@ -89,6 +121,8 @@ def study(database: Database, study_uid: str) -> StudyDetail | None:
         if row is None:
             return None
         job = _shown_job(session, row)
+        deliveries = _deliveries(session, row)
+        is_retracted = job is not None and session.get(Retraction, job.id) is not None
         return StudyDetail(
             study=_study_view(session, row),
             series=tuple(
@@ -102,15 +136,15 @@ def study(database: Database, study_uid: str) -> StudyDetail | None:
                 )
             ),
             report_text="" if job is None else job.report_text,
-            deliveries=tuple(
-                DeliveryView(d.destination, d.role, d.sop_instance_uid, d.path, d.delivered_at, d.status)
-                for d in session.scalars(
-                    select(Delivery)
-                    .join(Job, Job.id == Delivery.job_id)
-                    .where(Job.study_id == row.id)
-                    .order_by(Delivery.id)
+            is_retracted=is_retracted,
+            withdraws=tuple(
+                dict.fromkeys(
+                    view.sop_instance_uid
+                    for job_id, view in deliveries
+                    if is_retracted and job is not None and job_id == job.id and view.is_withdrawn
                 )
             ),
+            deliveries=tuple(view for _, view in deliveries),
             events=tuple(_events(session, Event.study_id == row.id, limit=1000)),
         )
 
@@ -127,6 +161,13 @@ def counts(database: Database) -> dict[StudyState, int]:
         rows = session.execute(select(Study.state, func.count()).group_by(Study.state))
         found = {state: number for state, number in rows.tuples()}  # noqa: C416 - typed, as dict() is not
     return {state: found.get(state, 0) for state in StudyState}
+
+
+def shipment_counts(database: Database) -> list[tuple[str, str, int]]:
+    """(destination, state, number of jobs' shares), for the destinations and states that there are."""
+    with database.reading() as session:
+        query = select(Shipment.destination, Shipment.state, func.count())
+        return list(session.execute(query.group_by(Shipment.destination, Shipment.state)).tuples())
 
 
 def stage_seconds(database: Database, since: float = 0.0) -> list[tuple[str, str, float]]:
@@ -179,7 +220,57 @@ def _study_view(session: Session, row: Study) -> StudyView:
         hint=row.hint,
         note=row.note,
         last_error="" if job is None else job.last_error,
+        priority=Priority(row.priority).name.lower(),
+        priority_because=row.priority_because,
+        started_by="" if job is None else job.started_by,
+        due_at=None if job is None else job.due_at,
+        missed_at=None if job is None else job.missed_at,
+        removed_at=row.removed_at,
+        shipments=() if job is None else _shipments(session, job),
     )
+
+
+def _shipments(session: Session, job: Job) -> tuple[ShipmentView, ...]:
+    rows = session.scalars(
+        select(Shipment)
+        .where(Shipment.job_id == job.id, Shipment.state != ShipmentState.DROPPED)
+        .order_by(Shipment.destination)
+    )
+    return tuple(
+        ShipmentView(
+            row.destination, row.state, row.attempts,
+            row.next_attempt_at if row.state == ShipmentState.WAITING else None,
+            row.commitment, row.code, row.reason, row.hint,
+        )
+        for row in rows
+    )  # fmt: skip
+
+
+def _deliveries(session: Session, row: Study) -> list[tuple[str, DeliveryView]]:
+    """Every object of the study with its job's id."""
+    found = session.execute(
+        select(Delivery, Retraction.job_id)
+        .join(Job, Job.id == Delivery.job_id)
+        .outerjoin(Retraction, Retraction.job_id == Delivery.job_id)
+        .where(Job.study_id == row.id)
+        .order_by(Delivery.id)
+    )
+    return [
+        (
+            d.job_id,
+            DeliveryView(
+                d.destination,
+                d.role,
+                d.sop_instance_uid,
+                d.path,
+                d.delivered_at,
+                d.status,
+                d.committed_at,
+                is_withdrawn=retracted is not None and d.role != RETRACTION and d.delivered_at is not None,
+            ),
+        )
+        for d, retracted in found
+    ]
 
 
 def _events(session: Session, condition: Any, limit: int) -> list[EventView]:  # noqa: ANN401

@@ -17,39 +17,44 @@ from pydicom.uid import (
 )
 
 from pirtad.worker.errors import NonConformant
-from pirtad.worker.sr.evidence import Reference, references
-from pirtad.worker.sr.identity import NARRATIVE
+from pirtad.worker.rejection import RejectionReason
+from pirtad.worker.sr.check import serialise
+from pirtad.worker.sr.evidence import references
+from pirtad.worker.sr.identity import MEASUREMENTS, NARRATIVE
+from pirtad.worker.sr.measurements import compose_measurements
 from pirtad.worker.sr.narrative import compose_narrative
 from pirtad.worker.sr.picture import PICTURE, compose_picture, serialise_object
-from pirtad.worker.sr.retraction import RejectionReason, compose_retraction, retraction_identity
+from pirtad.worker.sr.retraction import compose_retraction, reference_to, retraction_identity
 
 NOW = datetime(2026, 3, 5, 9, 0, 0, tzinfo=UTC)
 WHY = "The side is wrong."
 
 
 @pytest.fixture
-def withdrawn(result, identity) -> list[Reference]:
-    """Narrative, measurements and picture of one result."""
-    one = result()
-    narrative = compose_narrative(one.report, one.source, identity=identity(NARRATIVE))
-    picture = compose_picture(one.report, one.source, identity=identity(PICTURE), pair=one.pair, lesion_mask=one.lesion)
-    made: list[Reference] = [
-        (str(d.StudyInstanceUID), str(d.SeriesInstanceUID), str(d.SOPClassUID), str(d.SOPInstanceUID))
-        for d in (narrative, picture)
-    ]
-    measurements = identity("measurements").sop_instance_uid
-    return [made[0], (*made[0][:2], str(Comprehensive3DSRStorage), measurements), made[1]]
+def withdrawn(result, identity) -> Callable[..., list[Dataset]]:
+    """Makes narrative, measurements and picture of one result as they were delivered; keywords as of `result`."""
+
+    def make(**attributes: object) -> list[Dataset]:
+        one = result(**attributes)
+        composed = [
+            compose_narrative(one.report, one.source, identity=identity(NARRATIVE)),
+            compose_measurements(one.report, one.source, identity=identity(MEASUREMENTS, instance_number=2)),
+            compose_picture(one.report, one.source, identity=identity(PICTURE), pair=one.pair, lesion_mask=one.lesion),
+        ]
+        sent = [serialise(composed[0], source=one.source), *map(serialise_object, composed[1:])]
+        return [dcmread(BytesIO(content), stop_before_pixels=True) for content in sent]
+
+    return make
 
 
 @pytest.fixture
-def retract(result, withdrawn: list[Reference]) -> Callable[..., Dataset]:
+def retract(withdrawn: Callable[..., list[Dataset]]) -> Callable[..., Dataset]:
     def make(reason=RejectionReason.PATIENT_SAFETY, description=WHY, rejected=None, **attributes) -> Dataset:
-        one = result(**attributes)
-        rejected = withdrawn if rejected is None else rejected
-        identity = retraction_identity(rejected, reason, description, content_datetime=NOW)
-        return compose_retraction(
-            rejected, one.source, reason, description, provenance=one.report.provenance, identity=identity
+        objects = withdrawn(**attributes) if rejected is None else rejected
+        identity = retraction_identity(
+            [reference_to(one) for one in objects], reason, description, content_datetime=NOW
         )
+        return compose_retraction(objects, reason, description, pirtad_version="0.1.0", identity=identity)
 
     return make
 
@@ -62,20 +67,24 @@ def test_validators_find_no_error(retract, errors_of, reason: RejectionReason) -
 @pytest.mark.parametrize(
     ("reason", "title"),
     [
-        (RejectionReason.PATIENT_SAFETY, ("113037", "DCM", "Rejected for Patient Safety Reasons")),
-        (RejectionReason.QUALITY, ("113001", "DCM", "Rejected for Quality Reasons")),
+        ("quality", ("113001", "DCM", "Rejected for Quality Reasons")),
+        ("patient-safety", ("113037", "DCM", "Rejected for Patient Safety Reasons")),
+        ("incorrect-worklist-entry", ("113038", "DCM", "Incorrect Modality Worklist Entry")),
+        ("retention-expired", ("113039", "DCM", "Data Retention Policy Expired")),
     ],
 )
-def test_the_reason_chooses_the_title(retract, reason: RejectionReason, title: tuple[str, str, str]) -> None:
-    note = dcmread(BytesIO(serialise_object(retract(reason))))
+def test_the_reason_chooses_the_title(retract, reason: str, title: tuple[str, str, str]) -> None:
+    note = dcmread(BytesIO(serialise_object(retract(RejectionReason(reason)))))
     code = note.ConceptNameCodeSequence[0]
     assert (code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning) == title
     assert (note.SOPClassUID, note.Modality) == (KeyObjectSelectionDocumentStorage, "KO")
 
 
-def test_every_object_of_the_result_is_rejected_and_no_other(retract, withdrawn: list[Reference]) -> None:
-    note = retract(rejected=[*withdrawn, withdrawn[0]])
-    assert set(references(note.CurrentRequestedProcedureEvidenceSequence)) == set(withdrawn)
+def test_every_object_of_the_result_is_rejected_and_no_other(retract, withdrawn) -> None:
+    objects = withdrawn()
+    expected = [reference_to(one) for one in objects]
+    note = retract(rejected=[*objects, objects[0]])
+    assert set(references(note.CurrentRequestedProcedureEvidenceSequence)) == set(expected)
     pointed = [
         (item.ValueType, sop.ReferencedSOPClassUID, sop.ReferencedSOPInstanceUID)
         for item in note.ContentSequence
@@ -86,7 +95,8 @@ def test_every_object_of_the_result_is_rejected_and_no_other(retract, withdrawn:
         Comprehensive3DSRStorage: "COMPOSITE",
         SecondaryCaptureImageStorage: "IMAGE",
     }
-    assert pointed == [(kinds[sop_class], sop_class, sop) for *_, sop_class, sop in withdrawn]
+    assert pointed == [(kinds[sop_class], sop_class, sop) for *_, sop_class, sop in expected]
+    assert [kind for kind, *_ in pointed] == ["COMPOSITE", "COMPOSITE", "IMAGE"]
 
 
 def test_a_reader_sees_why_and_whose(retract, dsrdump) -> None:
@@ -104,10 +114,21 @@ def test_a_reader_sees_why_and_whose(retract, dsrdump) -> None:
     assert not [line for line in printed.splitlines() if line.startswith("E:")]
 
 
-def test_patient_study_and_order_are_the_sources(retract) -> None:
-    note = retract()
+def test_patient_study_and_order_are_those_of_what_is_withdrawn(retract, withdrawn) -> None:
+    note = retract(TimezoneOffsetFromUTC="+0900")
     assert (note.PatientName, note.PatientID, note.IssuerOfPatientID) == ("Specimen^Ada", "PID-1", "HOSPITAL")
     assert (note.AccessionNumber, note.ReferencedRequestSequence[0].AccessionNumber) == ("ACC-1", "ACC-1")
+    # and the moment is told in their time zone
+    assert (note.TimezoneOffsetFromUTC, note.ContentDate, note.ContentTime) == ("+0900", "20260305", "180000")
+    # Without a narrative that arrived, they come from what did
+    picture = retract(rejected=withdrawn()[2:])
+    assert (picture.PatientID, picture.AccessionNumber) == ("PID-1", "ACC-1")
+
+
+def test_no_model_is_said_to_have_had_a_part_in_it(retract) -> None:
+    note = retract()
+    assert "ContributingEquipmentSequence" not in note
+    assert (note.Manufacturer, note.SoftwareVersions) == ("pirtad", "0.1.0")
 
 
 def test_words_outside_the_sources_character_set_survive(retract) -> None:
@@ -117,23 +138,31 @@ def test_words_outside_the_sources_character_set_survive(retract) -> None:
     assert "오류" in texts
 
 
-def test_asked_twice_it_is_the_same_note(retract, withdrawn: list[Reference]) -> None:
+def test_asked_twice_it_is_the_same_note(retract, withdrawn) -> None:
     first, second = (serialise_object(retract()) for _ in range(2))
     assert first == second
-    again = retraction_identity(withdrawn[::-1], RejectionReason.PATIENT_SAFETY, WHY, content_datetime=NOW)
+    objects = withdrawn()
+    backwards = [reference_to(one) for one in objects[::-1]]
+    again = retraction_identity(backwards, RejectionReason.PATIENT_SAFETY, WHY, content_datetime=NOW)
     assert again.sop_instance_uid == retract().SOPInstanceUID
     # and another reason, or another result, is another note in a series of its own
-    others = [retract(RejectionReason.QUALITY), retract(description="x"), retract(rejected=withdrawn[:1])]
+    others = [retract(RejectionReason.QUALITY), retract(description="x"), retract(rejected=objects[:1])]
     for attribute in ("SOPInstanceUID", "SeriesInstanceUID"):
         assert len({str(note[attribute].value) for note in (retract(), *others)}) == 4
 
 
-def test_nothing_without_reason_object_or_in_another_study(retract, withdrawn: list[Reference]) -> None:
+def test_nothing_without_reason_object_or_in_another_study_or_patient(retract, withdrawn) -> None:
     with pytest.raises(NonConformant, match="reason"):
         retract(description=" \n\x1b")
     with pytest.raises(NonConformant, match="0 objects"):
         retract(rejected=[])
+    nameless, other_study, other_patient = withdrawn(), withdrawn(), withdrawn()
+    del nameless[1].SOPInstanceUID
     with pytest.raises(NonConformant, match="lacks a UID"):
-        retract(rejected=[(*withdrawn[0][:3], "")])
-    with pytest.raises(NonConformant, match="not of the study"):
-        retract(rejected=[("1.2.3", *withdrawn[0][1:])])
+        retract(rejected=nameless)
+    other_study[1].StudyInstanceUID = "1.2.3"
+    with pytest.raises(NonConformant, match="more than one study"):
+        retract(rejected=other_study)
+    other_patient[2].PatientID = "PID-2"
+    with pytest.raises(NonConformant, match="PatientID"):
+        retract(rejected=other_patient)

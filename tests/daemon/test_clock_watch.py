@@ -1,0 +1,109 @@
+"""A wall clock that is set back delays nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.ledger import STUDY, new_ledger, receive
+from support.receiving import Clock
+
+from pirtad.daemon.clock_watch import ClockWatch
+from pirtad.worker.contract import JobMessage
+from pirtad.worker.ledger import jobs, receiving
+from pirtad.worker.ledger.database import Database
+
+HOUR_S = 3600.0
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    ledger = new_ledger(tmp_path)
+    yield ledger
+    ledger.close()
+
+
+def alive(_owner: str) -> bool:
+    return False
+
+
+def waiting_job(database: Database, now: float) -> JobMessage:
+    """A job that waits until 5 s from now for its next attempt."""
+    receive(database, 1, 2, now=now)
+    receiving.open_job(database, STUDY, now)
+    (message,) = jobs.publishable(database, now, alive)
+    job = jobs.claim(database, message, "worker", now, 30.0, alive)
+    assert job is not None
+    jobs.defer(database, job, now + 5, "the PACS is down", now, is_failure=False)
+    return message
+
+
+def test_a_job_that_waits_does_not_wait_for_the_old_time(database: Database) -> None:
+    wall, steady = Clock(10_000.0), Clock(1.0)
+    watch = ClockWatch(database, wall, steady)
+    message = waiting_job(database, wall.now)
+    watch.look()
+    # When the clock is set back by an hour
+    wall.now, steady.now = wall.now - HOUR_S + 1, steady.now + 1
+    watch.look()
+    # Then the job is due when its five seconds are over
+    assert jobs.publishable(database, wall.now, alive) == []
+    assert jobs.publishable(database, wall.now + 4.5, alive) == [message]
+
+
+def test_a_study_that_is_received_is_complete_after_its_quiet_period(database: Database) -> None:
+    wall, steady = Clock(10_000.0), Clock(1.0)
+    watch = ClockWatch(database, wall, steady)
+    receive(database, 1, now=wall.now - 2)
+    receive(database, 2, now=wall.now)
+    watch.look()
+    wall.now -= HOUR_S
+    watch.look()
+    (study,) = receiving.open_studies(database)
+    assert study.last_received_at == pytest.approx(wall.now, abs=1)
+    assert study.last_received_at - study.open_since == pytest.approx(2)
+
+
+def test_a_clock_that_was_set_back_while_nobody_looked_is_noticed_at_the_start(database: Database) -> None:
+    message = waiting_job(database, 10_000.0)
+    wall = Clock(10_000.0 - HOUR_S)
+    ClockWatch(database, wall, Clock(1.0)).look()
+    assert jobs.publishable(database, wall.now + 6, alive) == [message]
+    # and it is not taken for set back again at the next start
+    ClockWatch(database, wall, Clock(1.0)).look()
+    assert jobs.publishable(database, wall.now + 4, alive) == []
+
+
+def test_a_clock_that_goes_right_or_ahead_changes_nothing(database: Database) -> None:
+    wall, steady = Clock(10_000.0), Clock(1.0)
+    watch = ClockWatch(database, wall, steady)
+    waiting_job(database, wall.now)
+    watch.look()
+    for ahead_s in (1.0, 0.0, HOUR_S):
+        wall.now, steady.now = wall.now + 1 + ahead_s, steady.now + 1
+        watch.look()
+    assert jobs.publishable(database, 10_004.0, alive) == []
+
+
+def test_jobs_keep_their_order(database: Database) -> None:
+    # Given two jobs of a study, the second on more images
+    wall, steady = Clock(10_000.0), Clock(1.0)
+    watch = ClockWatch(database, wall, steady)
+    watch.look()
+    receive(database, 1, now=wall.now)
+    _, first = receiving.open_job(database, STUDY, wall.now)
+    receive(database, 2, now=wall.now + 10)
+    _, second = receiving.open_job(database, STUDY, wall.now + 10)
+    assert first != second
+    # When the clock is set back, and a third follows
+    wall.now -= HOUR_S
+    watch.look()
+    receive(database, 3, now=wall.now)
+    _, third = receiving.open_job(database, STUDY, wall.now)
+    # Then the third is the newest one
+    with database.reading() as session:
+        study = jobs.Study
+        newest = jobs.newest_job(session, session.query(study).one())
+        assert newest is not None
+        assert newest.id == third
