@@ -85,7 +85,8 @@ def test_a_faithful_report_with_its_measurement_has_no_fault_and_omits_nothing()
     # Given a report of ours, with side, volume, foci, ADC and territories as measured
     text = report(
         " ".join((reading(ANTERIOR), *measured_sentences(MEASURED))),
-        f"{impressions(Territory.ANTERIOR, acute=True)[0]} The measured lesion is on the left. Supported by 5 of 5 similar cases.",
+        f"{impressions(Territory.ANTERIOR, acute=True)[0]} The measured lesion is on the left. "
+        "Supported by 5 of 5 similar cases.",
     )
     claims = claims_of(text)
     # Then all of it is read, and both truth and evidence bear it out

@@ -1,0 +1,171 @@
+"""What must hold when everything is quiet: nothing acknowledged is lost, nothing delivered twice, nothing left."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import struct
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support.campaign_stack import Stack
+
+_MAY_LIE_IN_INCOMING = 64  # names are made many at a time (`daemon.spool`)
+
+
+@dataclass
+class Tally:
+    """Counts of one block of faults. acked, stored: images. The others: studies, but for twice: objects."""
+
+    kills: int = 0
+    in_flight: int = 0
+    acked: int = 0
+    stored: int = 0
+    studies: int = 0
+    reported: int = 0
+    revised: int = 0
+    shelved: int = 0
+    lost: int = 0
+    twice: int = 0
+    resent: int = 0
+    left_over: int = 0
+    seconds: float = 0.0
+    hit: Counter[str] = field(default_factory=Counter)
+    told: list[str] = field(default_factory=list)
+
+    def __add__(self, other: Tally) -> Tally:
+        """Both together."""
+        mine, others = vars(self), vars(other)
+        return Tally(**{name: mine[name] + others[name] for name in mine})
+
+
+class Checker:
+    """Looks at what is new since it last looked, and at all that must never be there."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._read: dict[Path, int] = {}
+        self._seen_at_pacs: dict[tuple[str, str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
+        self._told: set[str] = set()
+
+    def check(self, tally: Tally) -> None:
+        """Add what is found to the tally."""
+        ledger = self._stack.ledger()
+        acked = [line for path in sorted(self._stack.directory.glob("acked-*.jsonl")) for line in self._lines(path)]
+        tally.acked += len(acked)
+        for line in acked:
+            why = self._why_not_stored(ledger, line)
+            if why:
+                tally.lost += 1
+                tally.told.append(f"image {line['uid']}: {why}")
+            else:
+                tally.stored += 1
+        for study_uid in dict.fromkeys(line["study"] for line in acked):
+            self._check_study(ledger, study_uid, tally)
+        self._check_pacs(ledger, tally)
+        for what in self._left_over(ledger):
+            if what not in self._told:
+                self._told.add(what)
+                tally.left_over += 1
+                tally.told.append(what)
+
+    def _check_study(self, ledger: sqlite3.Connection, study_uid: str, tally: Tally) -> None:
+        tally.studies += 1
+        row = ledger.execute("SELECT state, reason_code, reason FROM studies WHERE study_uid = ?", (study_uid,))
+        state, code, reason = row.fetchone() or ("", "", "")
+        if state == "reported":
+            tally.reported += 1
+        elif state in ("set_aside", "failed") and reason:
+            tally.shelved += 1
+            tally.told.append(f"study {study_uid}: {state}, {code}: {reason}")
+        else:
+            tally.lost += 1
+            tally.told.append(f"study {study_uid} is {state or 'unknown'}")
+
+    @staticmethod
+    def _why_not_stored(ledger: sqlite3.Connection, line: dict[str, str], data: str = "") -> str:
+        row = ledger.execute(
+            "SELECT path, transfer_syntax_uid FROM instances WHERE sop_instance_uid = ? AND sha256 = ?",
+            (line["uid"], line["sha256"]),
+        ).fetchone()
+        if row is None:
+            return "acknowledged and not in the ledger"
+        database = ledger.execute("PRAGMA database_list").fetchone()[2]
+        path = Path(database).parent / row[0]
+        if not path.is_file():
+            return "acknowledged and not on disk"
+        content = path.read_bytes()
+        # PS3.10 7.1: preamble, "DICM", and (0002,0000) with the length of the meta information that follows it.
+        start = 144 + struct.unpack_from("<L", content, 140)[0]
+        digest = hashlib.sha256(row[1].encode() + b"\n" + content[start:]).hexdigest()
+        return "" if digest == line["sha256"] else "acknowledged and not these bytes on disk"
+
+    def _check_pacs(self, ledger: sqlite3.Connection, tally: Tally) -> None:
+        """One SOP Instance UID and one content for each role of each job, and none that the ledger does not know of."""
+        for line in self._lines(self._stack.directory / "pacs.jsonl"):
+            row = ledger.execute(
+                "SELECT deliveries.job_id, role, delivered_at, deliveries.sop_instance_uid, revises FROM deliveries "
+                "JOIN jobs ON jobs.id = deliveries.job_id WHERE sop_instance_uid = ?",
+                (line["uid"],),
+            ).fetchone()
+            if row is None:
+                tally.twice += 1
+                tally.told.append(f"the PACS has {line['uid']} of {line['study']}, which the ledger does not know of")
+                continue
+            if row[2] is None:
+                tally.lost += 1
+                tally.told.append(f"the PACS has {line['uid']}, which is not on record as delivered")
+            copies = self._seen_at_pacs[line["study"], row[0], row[1]]
+            was_known = (line["uid"], line["sha256"]) in copies
+            if was_known:
+                tally.resent += 1
+            elif copies:
+                tally.twice += 1
+                tally.told.append(f"the PACS has two {row[1]} of job {row[0]}")
+            elif row[4] is not None and row[1] == "narrative":
+                tally.revised += 1
+            copies[line["uid"], line["sha256"]] += 1
+        # A study's reports beyond the first each revise another, on other images.
+        for study, count in ledger.execute(
+            "SELECT study_id, count(*) FROM jobs WHERE state = 'done' AND revises IS NULL GROUP BY study_id "
+            "HAVING count(*) > 1"
+        ):
+            what = f"study {study} has {count} reports that revise none"
+            if what not in self._told:
+                self._told.add(what)
+                tally.twice += 1
+                tally.told.append(what)
+        delivered = ledger.execute("SELECT sop_instance_uid FROM deliveries WHERE delivered_at IS NOT NULL")
+        at_pacs = {uid for copies in self._seen_at_pacs.values() for uid, _ in copies}
+        for (uid,) in delivered:
+            if uid not in at_pacs and uid not in self._told:
+                self._told.add(uid)
+                tally.lost += 1
+                tally.told.append(f"{uid} is on record as delivered, and the PACS has it not")
+
+    def _left_over(self, ledger: sqlite3.Connection) -> list[str]:
+        data = self._stack.data_dir
+        found = [f"work directory {path.name} left" for path in (data / "work").glob("*")]
+        known = {path for (path,) in ledger.execute("SELECT path FROM deliveries")}
+        found += [f"{path.name} left in results" for path in (data / "results").glob("*")
+                  if str(path.relative_to(data)) not in known]  # fmt: skip
+        incoming = list((data / "spool" / ".incoming").iterdir())
+        found += [f"{path.name} left in .incoming" for path in incoming if path.stat().st_size]
+        if len(incoming) > _MAY_LIE_IN_INCOMING:
+            found.append(f"{len(incoming)} names left in .incoming")
+        stored = {path for (path,) in ledger.execute("SELECT path FROM instances")}
+        found += [f"{path} is in no ledger" for path in (data / "spool").glob("??/*/*")
+                  if str(path.relative_to(data)) not in stored]  # fmt: skip
+        return found
+
+    def _lines(self, path: Path) -> list[dict[str, str]]:
+        """The lines that are new."""
+        if not path.exists():
+            return []
+        with path.open("rb") as file:
+            file.seek(self._read.get(path, 0))
+            new = file.read()
+        self._read[path] = self._read.get(path, 0) + len(new)
+        return [json.loads(line) for line in new.decode().splitlines()]
