@@ -84,7 +84,7 @@ class Coverage:
             if _percent(self.assessed) != _percent(self.imaged):
                 share += f" ({_percent(self.assessed)} within what the network saw)"
         return (
-            f"Assessed: DWI (b {self.b_value_s_per_mm2:g} s/mm2) and ADC ({how}).",
+            f"Assessed: DWI (b {self.b_value_s_per_mm2:.0f} s/mm2) and ADC ({how}).",
             f"Coverage, measured by software: {self.slices} slices, {self.head_foot_mm:.0f} mm head to foot{share}; "
             f"lower posterior fossa {self.lower_posterior_fossa.words()}; vertex {self.vertex.words()}.",
         )

@@ -66,7 +66,9 @@ def test_a_killed_worker_and_a_wiped_redis_lose_and_double_nothing(
         # Given a worker that is killed, with all its children, in mid-study
         with stack.worker() as first:
             send(stack, study.directory)
-            live.wait_for(lambda: stack.studies()[study.study_uid]["state"] == "running", 120, "work to begin", 0.05)
+            live.wait_for(
+                lambda: stack.studies().get(study.study_uid, {}).get("state") == "running", 120, "work to begin", 0.05
+            )
             os.killpg(first.pid, signal.SIGKILL)
             first.wait()
 

@@ -83,7 +83,7 @@ def test_a_withdrawn_result_is_rejected_once_and_drafted_anew(
         # When it is withdrawn while the PACS is down
         told = json.loads(stack.call("retract", study.study_uid, *RETRACT))
         assert (told["outcome"], told["state"]) == ("requested", "withdrawing")
-        live.wait_for(lambda: stack.studies()[study.study_uid]["last_error"], 60, "an attempt to fail")
+        live.wait_for(lambda: stack.studies().get(study.study_uid, {}).get("last_error"), 60, "an attempt to fail")
         assert stack.studies()[study.study_uid]["state"] == "withdrawing"
         assert json.loads(stack.call("retract", study.study_uid, *RETRACT))["outcome"] == "under_way"
 

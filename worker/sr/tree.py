@@ -104,7 +104,7 @@ def _about(report: Report, source: SourceStudy) -> list[ContentItem]:
 
 def _assessed(source: SourceStudy) -> str:
     """What the encoder saw, and of which received images; of a multi-frame object it may have seen a part."""
-    b_value = "" if source.b_value_s_per_mm2 is None else f"b = {source.b_value_s_per_mm2:g} s/mm2"
+    b_value = "" if source.b_value_s_per_mm2 is None else f"b = {source.b_value_s_per_mm2:.0f} s/mm2"
     dwi = ", ".join(filter(None, (_series(source.dwi), b_value)))
     if source.adc_is_computed:
         adc = f"an apparent diffusion coefficient map that {MANUFACTURER} computed from {_series(source.adc)}"
