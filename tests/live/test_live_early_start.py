@@ -98,6 +98,7 @@ def _event(detail: StudyDetail, kind: str) -> list[views.EventView]:
     return [event for event in detail.events if event.kind == kind]
 
 
+@pytest.mark.slow
 def test_the_report_does_not_wait_for_the_rest_and_later_slices_revise_it(
     stack: Stack, orthanc: Orthanc, short_tmp: Path
 ) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import pytest
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 from support import live
@@ -57,6 +58,7 @@ def test_a_real_study_comes_back_as_a_structured_report(stack: Stack, orthanc: O
     assert predicted["territory"] == shown["study"]["territory"]
 
 
+@pytest.mark.slow
 def test_raw_acquisitions_of_three_makers_come_back_with_what_was_computed(
     stack: Stack, orthanc: Orthanc, tmp_path: Path
 ) -> None:

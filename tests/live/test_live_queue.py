@@ -10,6 +10,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 import redis
 from pydicom import dcmread
 from support import live
@@ -86,6 +87,7 @@ def test_a_killed_worker_and_a_wiped_redis_lose_and_double_nothing(
     assert events.count("delivered") == 1
 
 
+@pytest.mark.slow
 def test_a_killed_child_of_a_worker_is_replaced(
     stack: Stack, orthanc: Orthanc, ten_studies: list[WrittenStudy]
 ) -> None:

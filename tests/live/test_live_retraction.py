@@ -67,6 +67,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> WrittenStudy:
     return WrittenStudy(header.study_uid, directory, str(Territory.ANTERIOR))
 
 
+@pytest.mark.slow
 def test_a_withdrawn_result_is_rejected_once_and_drafted_anew(
     redis_port: int, short_tmp: Path, study: WrittenStudy
 ) -> None:

@@ -19,6 +19,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import ModalityWorklistInformationFind
 
 from pirtad.worker.registry.matching import Asked
+from pirtad.worker.requestor import keep_answers
 from pirtad.worker.settings import WorklistSettings
 
 MOST_ANSWERS = 100
@@ -136,9 +137,11 @@ def _associated(settings: WorklistSettings, opened: list[socket.socket]) -> Asso
         connection.settimeout(settings.timeout_s)
         opened.append(connection)
 
-    return entity.associate(
+    association = entity.associate(
         settings.host, settings.port, ae_title=settings.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, connected)]
     )
+    keep_answers(association)
+    return association
 
 
 def _why_not(association: Association, *, connected: bool) -> str:
