@@ -59,6 +59,7 @@ def test_a_report_waits_for_a_pacs_that_is_down(
             assert len(pacs.reports(study.study_uid)) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_worker_and_a_wiped_redis_lose_and_double_nothing(
     stack: Stack, orthanc: Orthanc, redis_port: int, ten_studies: list[WrittenStudy]
 ) -> None:
