@@ -21,7 +21,9 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import generate_uid
 
 from pirtad.worker.ask_commitment import CommitmentNotTaken, CommitmentUnsupported
+from pirtad.worker.backoff import backoff_s
 from pirtad.worker.commitment import REASONS, Reference, Request
+from pirtad.worker.deliver import Outcome
 from pirtad.worker.errors import DeliveryPending, DestinationRefused, Permanent, Transient, WorkerError
 from pirtad.worker.ledger import breakers, commitments, deliveries, shipments
 from pirtad.worker.ledger.database import Database
@@ -38,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 # Nobody is there: the next object would only wait for the same connection.
 _NOBODY_THERE = ("no-connection", "tls", "token-file")
+# The object may have been stored all the same.
+_MAY_HAVE_ARRIVED = ("no-answer", "aborted", "unforeseen")
 _GIVEN_UP = (Commitment.UNSUPPORTED, Commitment.NO_ANSWER)
 _DOWN = "destination-down"
 _RETRY_HINT = "see the destination's log; then `pirtad retry`"
@@ -170,7 +174,7 @@ class Courier:
             if one.is_delivered and one.refuted_for is None:
                 continue
             try:
-                outcome = self._guarded(partial(target.send, self._path(one), is_probe=is_probe))
+                outcome = self._sent(job, target, one, is_probe)
             except WorkerError as error:
                 failed.append(error)
                 if error.code in _NOBODY_THERE:
@@ -182,6 +186,17 @@ class Courier:
             # First what waiting mends, then what is counted, last what is final.
             raise min(failed, key=lambda error: (isinstance(error, Permanent), not isinstance(error, Transient)))
         return sent > 0
+
+    def _sent(self, job: ClaimedJob, target: Target, kept: KeptObject, is_probe: bool) -> Outcome:
+        """Send one object; on record meanwhile, and after an answer that was lost, as one that may have arrived."""
+        path = self._path(kept)
+        before = deliveries.mark_tried(self._database, job, target.name, kept, time.time())
+        try:
+            return self._guarded(partial(target.send, path, is_probe=is_probe))
+        except WorkerError as error:
+            if error.code not in _MAY_HAVE_ARRIVED:
+                deliveries.settle_tried(self._database, job, target.name, kept, before)
+            raise
 
     def _commit(
         self, job: ClaimedJob, target: Target, share: Share, roles: Sequence[str], is_new: bool,
@@ -269,10 +284,9 @@ class Courier:
             raise _Unforeseen("unforeseen", told, "a defect of pirtad: please report it") from error
 
     def _backoff_s(self, attempt: int) -> float:
-        """Wait after the n-th attempt (from 1): base, doubled each time, capped, and up to half of it taken off at
-        random, so that what failed together does not come back together."""
-        longest = min(self._queue.backoff_cap_s, self._queue.backoff_base_s * 2 ** min(attempt - 1, 32))
-        return float(longest * (1 - self._jitter() / 2))
+        """Up to half of the wait is taken off at random, so that what failed together does not come back together."""
+        longest = backoff_s(attempt, self._queue.backoff_base_s, self._queue.backoff_cap_s)
+        return longest * (1 - self._jitter() / 2)
 
 
 def _refusal(refuted: Sequence[KeptObject]) -> str:

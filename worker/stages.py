@@ -24,6 +24,7 @@ import structlog
 
 from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch, StudyNotUsable
 from pirtad.worker import lease
+from pirtad.worker.backoff import backoff_s
 from pirtad.worker.contract import JobMessage, JobState, Stage
 from pirtad.worker.errors import DeliveryPending, Permanent, Transient
 from pirtad.worker.ledger import jobs, owner
@@ -157,8 +158,3 @@ def _fail(database: Database, job: ClaimedJob, code: str, reason: str, hint: str
         database, job, JobState.FAILED, code, reason, hint or "see `pirtad show`, then `pirtad retry`", time.time()
     )
     log.error("failed", code=code, reason=reason)
-
-
-def backoff_s(attempt: int, base_s: float, cap_s: float) -> float:
-    """Wait after the n-th attempt (from 1): base, doubled each time, capped."""
-    return float(min(cap_s, base_s * 2 ** min(attempt - 1, 32)))

@@ -11,7 +11,7 @@ from support.shipping import T0, Scripted, all_kept, at_delivery, claim, load, n
 
 from pirtad.worker.ask_commitment import CommitmentNotTaken, CommitmentUnsupported
 from pirtad.worker.commitment import Report
-from pirtad.worker.contract import JobState
+from pirtad.worker.contract import JobState, Stage
 from pirtad.worker.courier import Courier
 from pirtad.worker.errors import DeliveryPending, DestinationRefused, DestinationUnavailable
 from pirtad.worker.ledger import breakers, commitments, deliveries, jobs, shipments, views
@@ -338,3 +338,25 @@ def test_an_operators_retry_starts_every_share_again(
     with database.reading() as session:
         row = session.get_one(Shipment, (job.job_id, "pacs"))
         assert (row.state, row.attempts, row.code) == (ShipmentState.WAITING, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("first", "stage"),
+    [
+        (DestinationUnavailable("no-answer", "it did not answer"), Stage.DELIVER),  # it may have been stored
+        (DestinationUnavailable(*AWAY), Stage.PREPARE),
+    ],
+)
+def test_a_retry_drafts_anew_only_what_has_arrived_nowhere_for_certain(
+    database: Database, job: ClaimedJob, courier: Make, tmp_path: Path, first: Exception, stage: Stage
+) -> None:
+    # Given an object whose first attempt ended so, and whose second is refused for good
+    pacs = Scripted("pacs", fails=[first, DestinationRefused("status-0122", "SOP class not supported")])
+    loads = load(database, job, ("pacs",), write_object(tmp_path, "2.25.1"))
+    waits = pending(courier(pacs), job, loads, T0)
+    with pytest.raises(DestinationRefused) as caught:
+        courier(pacs).carry(job, loads, waits.until)
+    jobs.shelve(database, job, JobState.FAILED, caught.value.code, caught.value.reason, "", waits.until)
+    # When an operator has it tried again, then another draft is made only if no report can be there already
+    jobs.retry(database, job.study_uid, waits.until + 1)
+    assert [one.stage for one in jobs.publishable(database, waits.until + 2, lambda _: False)] == [stage]

@@ -200,7 +200,7 @@ def test_a_cancelled_job_says_that_a_part_was_delivered(database: Database, mess
     jobs.defer(database, claimed, 60.0, "PACS down", 15.0, is_failure=False)
     jobs.cancel(database, STUDY, 16.0)
     (view,) = views.studies(database)
-    assert view.reason == "cancelled by an operator; a part of its report had been delivered"
+    assert view.reason == "cancelled by an operator; a part of its report had been sent"
 
 
 def test_a_shelved_study_is_retried_from_its_start(database: Database, message: JobMessage) -> None:

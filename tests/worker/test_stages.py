@@ -15,6 +15,7 @@ from support.ledger import STUDY, receive
 
 from pirtad.inference.errors import LanguageModelUnavailable, ModelMismatch, StudyNotUsable
 from pirtad.worker import lease
+from pirtad.worker.backoff import backoff_s
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
 from pirtad.worker.errors import DestinationRefused, DestinationUnavailable
 from pirtad.worker.ledger import deliveries, jobs, receiving, views
@@ -23,7 +24,7 @@ from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
 from pirtad.worker.ledger.tables import Job
 from pirtad.worker.pipeline import Pipeline
 from pirtad.worker.settings import QueueSettings, Settings
-from pirtad.worker.stages import backoff_s, run_stage
+from pirtad.worker.stages import run_stage
 
 SETTINGS = QueueSettings(backoff_base_s=1000, backoff_cap_s=2000, max_attempts=3)
 

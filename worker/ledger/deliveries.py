@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
 from pirtad.worker.ledger.jobs import ClaimedJob, owned
-from pirtad.worker.ledger.tables import Delivery
+from pirtad.worker.ledger.tables import Delivery, Job
 from pirtad.worker.settings import Settings
 
 RETRACTION = "retraction"  # role of the note that withdraws the job's other objects
@@ -53,7 +54,7 @@ def keep(database: Database, claimed: ClaimedJob, destination: str, objects: Seq
 
     An object that is on record already keeps its delivery. Another one of the same role takes the place of one that
     was not delivered; ValueError for one that was: the destination would hold two. What is no longer among the objects,
-    and was not delivered, is forgotten: the site may have turned it off.
+    and was not sent, is forgotten: the site may have turned it off.
     """
     with database.transaction() as session:
         owned(session, claimed)
@@ -61,7 +62,7 @@ def keep(database: Database, claimed: ClaimedJob, destination: str, objects: Seq
         on_record = {row.role: row for row in session.scalars(of_job)}
         wanted = {kept.role for kept in objects}
         for role, unwanted in on_record.items():
-            if role not in wanted and unwanted.delivered_at is None:
+            if role not in wanted and unwanted.delivered_at is None and unwanted.tried_at is None:
                 session.delete(unwanted)
         for kept in objects:
             row = on_record.get(kept.role)
@@ -117,6 +118,24 @@ def destinations_with(database: Database, claimed: ClaimedJob) -> tuple[str, ...
         return tuple(session.scalars(query.distinct()))
 
 
+def mark_tried(database: Database, claimed: ClaimedJob, destination: str, kept: KeptObject, now: float) -> float | None:
+    """The object is about to be sent: from now on the destination may have it. When it may have had it before, or None;
+    for `settle_tried`."""
+    with database.transaction() as session:
+        row = _row_of(session, owned(session, claimed), destination, kept)
+        before = row.tried_at
+        row.tried_at = now
+        return before
+
+
+def settle_tried(
+    database: Database, claimed: ClaimedJob, destination: str, kept: KeptObject, before: float | None
+) -> None:
+    """This attempt has not arrived, for certain; of an earlier one that says nothing. before: of `mark_tried`."""
+    with database.transaction() as session:
+        _row_of(session, owned(session, claimed), destination, kept).tried_at = before
+
+
 def mark_delivered(
     database: Database, claimed: ClaimedJob, destination: str, kept: KeptObject, status: int, now: float
 ) -> None:
@@ -126,14 +145,18 @@ def mark_delivered(
     """
     with database.transaction() as session:
         job = owned(session, claimed)
-        row = session.scalars(
-            select(Delivery).where(
-                Delivery.job_id == job.id,
-                Delivery.destination == destination,
-                Delivery.sop_instance_uid == kept.sop_instance_uid,
-            )
-        ).one()
+        row = _row_of(session, job, destination, kept)
         row.delivered_at, row.status = now, status
         row.transaction_uid = row.commit_failure = None
         said = f"{row.role} {row.sop_instance_uid} to {destination}, status 0x{status:04X}"
         append(session, now, "stored", said, job.study_id, job.id)
+
+
+def _row_of(session: Session, job: Job, destination: str, kept: KeptObject) -> Delivery:
+    return session.scalars(
+        select(Delivery).where(
+            Delivery.job_id == job.id,
+            Delivery.destination == destination,
+            Delivery.sop_instance_uid == kept.sop_instance_uid,
+        )
+    ).one()

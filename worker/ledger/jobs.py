@@ -366,7 +366,7 @@ def cancel(database: Database, study_uid: str, now: float) -> None:
             )
         if job.stage == Stage.DELIVER and job.state == JobState.RUNNING:
             raise NotPossible(f"study {study_uid} is being delivered at this moment")
-        partly = "; a part of its report had been delivered" if is_partly_delivered(session, job) else ""
+        partly = "; a part of its report had been sent" if is_partly_delivered(session, job) else ""
         append(session, now, "cancelled", f"by an operator{partly}", study.id, job.id)
         _end(
             session,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Select, func, insert, select
+from sqlalchemy import Select, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -455,9 +455,10 @@ def _images(number: int) -> str:
 
 
 def is_partly_delivered(session: Session, job: Job) -> bool:
-    """Whether a destination has one of the job's objects: another draft would be a second report beside it."""
-    delivered = select(Delivery.id).where(Delivery.job_id == job.id, Delivery.delivered_at.is_not(None))
-    return session.scalar(delivered.limit(1)) is not None
+    """Whether a destination has, or may have, one of the job's objects: another draft would be a second report beside
+    it."""
+    out = or_(Delivery.delivered_at.is_not(None), Delivery.tried_at.is_not(None))
+    return session.scalar(select(Delivery.id).where(Delivery.job_id == job.id, out).limit(1)) is not None
 
 
 def queue_again(session: Session, study: Study, job: Job, now: float) -> None:

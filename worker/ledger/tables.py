@@ -141,6 +141,8 @@ class Delivery(Base):
     sop_instance_uid: Mapped[str] = mapped_column(UID)
     sha256: Mapped[str] = mapped_column(SHA256)
     path: Mapped[str] = mapped_column(Text)
+    # When an attempt began of which it is not known whether it arrived: its answer was lost, or we died.
+    tried_at: Mapped[float | None] = mapped_column(Float)
     delivered_at: Mapped[float | None] = mapped_column(Float)
     status: Mapped[int | None] = mapped_column(Integer)  # DIMSE status of the C-STORE that delivered it, or STOW's
     transaction_uid: Mapped[str | None] = mapped_column(UID)  # of the last commitment that was asked for it

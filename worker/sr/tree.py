@@ -87,7 +87,7 @@ def _about(report: Report, source: SourceStudy) -> list[ContentItem]:
         report.caution(),
         *report.image_notes,
         _assessed(source),
-        *report.assessed,
+        report.assessed[-1],  # the coverage; what comes before it is told above, with the series
         NOT_ASSESSED,
         f"Findings and impression: {report.basis}.",
         f"Drafted by {MANUFACTURER} {provenance.pirtad_version} without human review. "
