@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pirtad.inference.lesion.atlas import load_template
-from pirtad.inference.lesion.fitting import fit, transform_of, with_slopes
-from pirtad.inference.lesion.lookup import nearest, transformed
-from pirtad.inference.lesion.registration import SIGMAS_MM, Registration, coarse_adc, compared_voxels, register
+from pirtad.inference.lesion.fitting import fit
+from pirtad.inference.lesion.lookup import transformed
+from pirtad.inference.lesion.registration import (
+    SIGMAS_MM,
+    Registration,
+    coarse_adc,
+    compared_voxels,
+    quality,
+    register,
+    template_with_slopes,
+)
 from pirtad.inference.preprocess.grid import SHAPE
 from pirtad.inference.preprocess.network_input import NetworkInput
 from pirtad.inference.volume import DiffusionPair, Volume
@@ -31,7 +37,6 @@ CUT_FROM_CM2 = 5.0
 _USUAL_SIZE = (1.13, 1.1, 1.18)
 # Where the brain's foot, middle and top lie in the template, mm.
 _FOOT_MM, _MIDDLE_MM, _TOP_MM = -70.0, 5.0, 80.0
-_BRAIN_ABOVE = 0.4  # half of the least diffusivity that the template has
 
 
 def register_imaged(patient: NetworkInput, left_out: NDArray[np.bool_], pair: DiffusionPair) -> Registration:
@@ -47,13 +52,12 @@ def register_imaged(patient: NetworkInput, left_out: NDArray[np.bool_], pair: Di
     compared = compared_voxels(patient.mask, hole, patient.affine)
     first, *finer = SIGMAS_MM
     coarse = coarse_adc(patient, first)
-    tried = [fit(coarse, _template_with_slopes(first), compared, start) for start in _starts(patient)]
-    best = max(tried, key=lambda matrix: _correlation(patient, hole, matrix))
+    tried = [fit(coarse, template_with_slopes(first), compared, start) for start in _starts(patient)]
+    best = max(tried, key=lambda matrix: quality(patient, hole, matrix, imaged)[1])
     for sigma_mm in finer:
-        best = fit(coarse_adc(patient, sigma_mm), _template_with_slopes(sigma_mm), compared, best)
-    return Registration(
-        best, time.perf_counter() - started, _dice(patient, imaged, best), _correlation(patient, hole, best)
-    )
+        best = fit(coarse_adc(patient, sigma_mm), template_with_slopes(sigma_mm), compared, best)
+    dice, correlation = quality(patient, hole, best, imaged)
+    return Registration(best, time.perf_counter() - started, dice, correlation)
 
 
 def imaged_voxels(pair: DiffusionPair, affine: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -107,41 +111,3 @@ def _starts(patient: NetworkInput) -> Iterator[NDArray[np.float64]]:
         matrix = np.diag([*_USUAL_SIZE, 1.0])
         matrix[:3, 3] = there - matrix[:3, :3] @ here
         yield matrix
-
-
-@lru_cache(maxsize=len(SIGMAS_MM))
-def _template_with_slopes(sigma_mm: float) -> sitk.Image:
-    return with_slopes(load_template(), sigma_mm)
-
-
-@lru_cache(maxsize=1)
-def _blurred_template() -> Volume:
-    return Volume.from_sitk(sitk.VectorIndexSelectionCast(_template_with_slopes(SIGMAS_MM[-1]), 0))
-
-
-def _correlation(patient: NetworkInput, hole: NDArray[np.bool_], to_template: NDArray[np.float64]) -> float:
-    """Of the blurred ADC maps within both brains and outside the hole; 0 where there is nothing to compare."""
-    adc = Volume.from_sitk(coarse_adc(patient, SIGMAS_MM[-1]))
-    template, blurred = load_template(), _blurred_template()
-    points = transformed(np.indices(adc.array.shape).reshape(3, -1).T, adc.affine)
-    chosen = nearest(patient.mask & ~hole, patient.affine, points)
-    points, here = points[chosen], adc.array.reshape(-1)[chosen]
-    there_mm = transformed(points, to_template)
-    both = nearest(template.array, template.affine, there_mm) > _BRAIN_ABOVE
-    here, there = here[both], nearest(blurred.array, blurred.affine, there_mm)[both]
-    if len(here) < 2 or np.ptp(here) == 0 or np.ptp(there) == 0:
-        return 0.0
-    return float(np.corrcoef(here, there)[0, 1])
-
-
-def _dice(patient: NetworkInput, imaged: NDArray[np.bool_], to_template: NDArray[np.float64]) -> float:
-    """Overlap of the two brains where there are images."""
-    moved = sitk.Resample(
-        load_template().to_sitk(),
-        Volume(patient.array[1], patient.affine).to_sitk(),
-        transform_of(to_template),
-        sitk.sitkLinear,
-        0.0,
-    )
-    brain = (sitk.GetArrayFromImage(moved).transpose(2, 1, 0) > _BRAIN_ABOVE) & imaged
-    return 2 * float((brain & patient.mask).sum()) / max(1, int(brain.sum()) + int(patient.mask.sum()))

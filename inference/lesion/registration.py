@@ -69,8 +69,8 @@ def register(patient: NetworkInput, lesion: NDArray[np.bool_]) -> Registration:
     compared = compared_voxels(patient.mask, lesion, patient.affine)
     to_template = _start(patient)
     for sigma_mm in SIGMAS_MM:
-        to_template = fit(coarse_adc(patient, sigma_mm), _template_with_slopes(sigma_mm), compared, to_template)
-    dice, correlation = _quality(patient, lesion, to_template)
+        to_template = fit(coarse_adc(patient, sigma_mm), template_with_slopes(sigma_mm), compared, to_template)
+    dice, correlation = quality(patient, lesion, to_template)
     return Registration(to_template, time.perf_counter() - started, dice, correlation)
 
 
@@ -93,7 +93,8 @@ def _centre_and_spread(
 
 
 @lru_cache(maxsize=len(SIGMAS_MM))
-def _template_with_slopes(sigma_mm: float) -> sitk.Image:
+def template_with_slopes(sigma_mm: float) -> sitk.Image:
+    """The template blurred so far, and its slopes; see `fitting.with_slopes`."""
     return with_slopes(load_template(), sigma_mm)
 
 
@@ -117,16 +118,26 @@ def compared_voxels(
     return compared
 
 
-def _quality(patient: NetworkInput, lesion: NDArray[np.bool_], to_template: NDArray[np.float64]) -> tuple[float, float]:
-    """Dice of the brains on the patient's grid, and correlation of the blurred ADC maps, where noise does not count."""
+def quality(
+    patient: NetworkInput,
+    lesion: NDArray[np.bool_],
+    to_template: NDArray[np.float64],
+    imaged: NDArray[np.bool_] | None = None,
+) -> tuple[float, float]:
+    """Dice of the brains on the patient's grid, and correlation of the blurred ADC maps, where noise does not count.
+
+    imaged: bool (96, 112, 48), outside of which the patient's brain is not known; None: known everywhere.
+    """
     reference = Volume(patient.array[1], patient.affine).to_sitk()
     brain = _moved(load_template().to_sitk(), reference, to_template) > _BRAIN_ABOVE
+    if imaged is not None:
+        brain &= imaged
     both = brain & patient.mask
     dice = 2 * float(both.sum()) / max(1, int(brain.sum()) + int(patient.mask.sum()))
 
     coarse = coarse_adc(patient, SIGMAS_MM[-1])
     here = sitk.GetArrayFromImage(coarse).transpose(2, 1, 0)
-    template = sitk.VectorIndexSelectionCast(_template_with_slopes(SIGMAS_MM[-1]), 0)
+    template = sitk.VectorIndexSelectionCast(template_with_slopes(SIGMAS_MM[-1]), 0)
     there = _moved(template, coarse, to_template)
     i, j, k = _WORKING_SHRINK
     compared = (both & ~lesion)[i // 2 :: i, j // 2 :: j, k // 2 :: k][
