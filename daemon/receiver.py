@@ -27,7 +27,7 @@ from pirtad.daemon.notices import Notices
 from pirtad.daemon.part10 import Receipt, part10_start
 from pirtad.daemon.registrar import Registrar
 from pirtad.daemon.spool import Announced, Received, Spool, content_digest, full_disk_refused
-from pirtad.worker.ledger import receiving
+from pirtad.worker.ledger import registering
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.settings import ListenerSettings
 
@@ -160,7 +160,7 @@ class Intake:
         receiver.sizes.require_room(header.study_uid, size_bytes)
         receipt = self._receipt(landing.dataset_bytes, receiver.clock(), self._digest.digest())
         received = Received(landing.path, receipt, header, size_bytes)
-        if receiver.settings.conflicting_images == "refuse" and receiving.is_conflict(
+        if receiver.settings.conflicting_images == "refuse" and registering.is_conflict(
             receiver.database, header.study_uid, header.sop_instance_uid, received.sha256
         ):
             raise Refused(DUPLICATE_SOP_INSTANCE, "the instance is there with other bytes")

@@ -16,9 +16,9 @@ import structlog
 from pirtad.daemon.errors import OUT_OF_RESOURCES, Refused
 from pirtad.daemon.limits import StudySizes
 from pirtad.daemon.spool import Received, Spool
-from pirtad.worker.ledger import receiving
+from pirtad.worker.ledger import registering
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.receiving import ReceivedInstance, Registration
+from pirtad.worker.ledger.registering import ReceivedInstance, Registration
 
 log = structlog.get_logger(__name__)
 
@@ -122,7 +122,7 @@ class Registrar:
     def _register(self, batch: Sequence[Received], *, is_recovery: bool = False) -> None:
         self._spool.place(batch)
         instances = [(_instance(received), received.receipt.received_at) for received in batch]
-        found = receiving.register_all(self._database, instances, is_recovery=is_recovery)
+        found = registering.register_all(self._database, instances, is_recovery=is_recovery)
         for received, what in zip(batch, found, strict=True):
             if what is not Registration.DUPLICATE:
                 self._sizes.add(received.header.study_uid, received.size_bytes)

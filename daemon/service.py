@@ -30,7 +30,7 @@ from pirtad.daemon.receiver import Receiver
 from pirtad.daemon.registrar import Registrar
 from pirtad.daemon.retention import Retention
 from pirtad.daemon.spool import Spool
-from pirtad.worker.ledger import receiving
+from pirtad.worker.ledger import registering
 from pirtad.worker.ledger.database import Database, LedgerOutOfDate, open_ledger
 from pirtad.worker.logs import configure_logging
 from pirtad.worker.queue import make_celery, redis_client
@@ -82,7 +82,7 @@ def make_listener(settings: Settings, ledger: Database, arrivals: Arrivals) -> t
     limits, storage = settings.listener, settings.storage
     spool = Spool(storage.data_dir)
     found = spool.prepare()
-    sizes = StudySizes(partial(receiving.study_size, ledger), limits.max_study_images, limits.max_study_bytes)
+    sizes = StudySizes(partial(registering.study_size, ledger), limits.max_study_images, limits.max_study_bytes)
     watermark = Watermark(spool.free_bytes, storage.min_free_bytes, time.monotonic)
     notices = Notices(ledger, time.time)
     registrar = Registrar(spool, ledger, sizes)

@@ -124,7 +124,7 @@ def test_while_the_ledger_fails_no_further_image_is_taken_and_none_is_lost(runni
         raise OperationalError("INSERT", {}, Exception("database is locked"))
 
     with running.association() as association:
-        monkeypatch.setattr(registrar_module.receiving, "register_all", fails)
+        monkeypatch.setattr(registrar_module.registering, "register_all", fails)
         # The first is safe in the spool before the trouble is known; then it is known
         assert association.send_c_store(image(1)).Status == 0x0000
         assert not running.side.registrar.flush(0.3)

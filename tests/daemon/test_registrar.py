@@ -52,7 +52,7 @@ def test_what_was_acknowledged_is_registered_by_the_next_start(tmp_path):
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_death_at_any_step_of_registering_loses_and_doubles_nothing(tmp_path, monkeypatch, step, when):
     _left_behind(tmp_path)
-    owner = registrar_module.receiving if step == "register_all" else Spool
+    owner = registrar_module.registering if step == "register_all" else Spool
     real = getattr(owner, step)
 
     def dies(*arguments, **named):
@@ -102,13 +102,13 @@ def test_trouble_is_tried_again_until_it_ends(tmp_path, monkeypatch):
 
 
 def test_one_transaction_for_all_that_waits(tmp_path, monkeypatch):
-    real, batches = registrar_module.receiving.register_all, []
+    real, batches = registrar_module.registering.register_all, []
 
     def counted(database, arrivals, **named):
         batches.append(len(arrivals))
         return real(database, arrivals, **named)
 
-    monkeypatch.setattr(registrar_module.receiving, "register_all", counted)
+    monkeypatch.setattr(registrar_module.registering, "register_all", counted)
     _left_behind(tmp_path, range(1, 21))
     with receiving_side(tmp_path):
         assert batches == [20]

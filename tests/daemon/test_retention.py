@@ -19,7 +19,7 @@ from pirtad.daemon.cli.main import app
 from pirtad.daemon.retention import NoSpool
 from pirtad.daemon.web.metrics import make_registry
 from pirtad.worker.contract import JobState, Stage, StudyState
-from pirtad.worker.ledger import jobs, looks, receiving, registry_facts, retractions, views
+from pirtad.worker.ledger import jobs, looks, receiving, registering, registry_facts, retractions, views
 from pirtad.worker.ledger import retention as ledger
 from pirtad.worker.ledger.receiving import Standing
 from pirtad.worker.ledger.rounds import Opened
@@ -246,7 +246,7 @@ def test_a_look_at_what_was_there_before_is_not_kept(side, tmp_path):
 def test_the_same_image_that_comes_while_its_file_is_unlinked_is_not_lost(side, tmp_path, monkeypatch):
     reported(side, tmp_path, 1)
     side.clock.now += 10 * DAY_S
-    real, steps = receiving.register_all, []
+    real, steps = registering.register_all, []
 
     def removes_first(*arguments, **named):
         # When the file has its place again and is not on record again, retention removes and unlinks it
@@ -255,7 +255,7 @@ def test_the_same_image_that_comes_while_its_file_is_unlinked_is_not_lost(side, 
         steps.append(len([path for path in _spooled(tmp_path) if path.suffix == ".dcm"]))
         return real(*arguments, **named)
 
-    monkeypatch.setattr(receiving, "register_all", removes_first)
+    monkeypatch.setattr(registering, "register_all", removes_first)
     send(side, 1)
     monkeypatch.undo()
     assert steps == [2, 0]  # in .incoming and in its place; then not in its place

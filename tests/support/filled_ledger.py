@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
-from pirtad.worker.ledger import deliveries, jobs, receiving, retractions
+from pirtad.worker.ledger import deliveries, jobs, receiving, registering, retractions
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import RETRACTION, KeptObject
 from pirtad.worker.ledger.events import note
 from pirtad.worker.ledger.jobs import ClaimedJob
-from pirtad.worker.ledger.receiving import ReceivedInstance
+from pirtad.worker.ledger.registering import ReceivedInstance
 from pirtad.worker.rejection import RejectionReason
 
 ROOT = "1.2.826.0.1.3680043.8.498.45787841905473114233124723359129632652"
@@ -45,7 +45,7 @@ def receive(database: Database, study_uid: str, at: float, images: int = 2, seri
     for one in range(1, series + 1):
         for number in range(1, images + 1):
             sop_uid = f"{study_uid}.{one}.{number}"
-            receiving.register(
+            registering.register(
                 database,
                 ReceivedInstance(
                     study_uid=study_uid,

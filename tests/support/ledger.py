@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pirtad.worker.ledger import receiving
+from pirtad.worker.ledger import registering
 from pirtad.worker.ledger.database import Database, open_ledger
-from pirtad.worker.ledger.receiving import ReceivedInstance, Registration
+from pirtad.worker.ledger.registering import ReceivedInstance, Registration
 
 STUDY = "1.2.840.99.1"
 
@@ -35,4 +35,4 @@ def received(number: int = 1, *, study_uid: str = STUDY, content: str = "") -> R
 
 def receive(database: Database, *numbers: int, now: float = 0.0, study_uid: str = STUDY) -> list[Registration]:
     """Register several instances at one moment."""
-    return [receiving.register(database, received(n, study_uid=study_uid), now) for n in numbers]
+    return [registering.register(database, received(n, study_uid=study_uid), now) for n in numbers]

@@ -26,7 +26,7 @@ from pirtad.daemon.notices import Notices
 from pirtad.daemon.receiver import Receiver
 from pirtad.daemon.registrar import Registrar
 from pirtad.daemon.spool import Announced, Spool
-from pirtad.worker.ledger import receiving
+from pirtad.worker.ledger import registering
 from pirtad.worker.ledger.database import Database, open_ledger
 from pirtad.worker.ledger.tables import Instance
 from pirtad.worker.settings import ListenerSettings
@@ -123,7 +123,7 @@ def receiving_side(tmp_path: Path, database: Database | None = None, **settings:
     limits = ListenerSettings(**settings)
     spool = Spool(tmp_path)
     found = spool.prepare()
-    sizes = StudySizes(partial(receiving.study_size, database), limits.max_study_images, limits.max_study_bytes)
+    sizes = StudySizes(partial(registering.study_size, database), limits.max_study_images, limits.max_study_bytes)
     notices = Notices(database, clock)
     registrar = Registrar(spool, database, sizes)
     watermark = Watermark(lambda: side.free_bytes, 10**9, itertools.count().__next__)

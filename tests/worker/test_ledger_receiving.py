@@ -8,9 +8,10 @@ import pytest
 from support.ledger import STUDY, new_ledger, receive, received
 
 from pirtad.worker.contract import JobState, Stage, StudyState
-from pirtad.worker.ledger import deliveries, jobs, receiving, views
+from pirtad.worker.ledger import deliveries, jobs, receiving, registering, views
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.receiving import Opened, Registration
+from pirtad.worker.ledger.receiving import Opened
+from pirtad.worker.ledger.registering import Registration
 
 
 def never_dead(_owner: str) -> bool:
@@ -43,7 +44,7 @@ def test_the_first_image_opens_a_study(database: Database) -> None:
 
 def test_images_of_one_study_may_come_at_the_same_moment(database: Database) -> None:
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda n: receiving.register(database, received(n % 20), 0.0), range(40)))
+        found = list(pool.map(lambda n: registering.register(database, received(n % 20), 0.0), range(40)))
     assert (found.count(Registration.NEW), found.count(Registration.DUPLICATE)) == (20, 20)
     (view,) = views.studies(database)
     assert (view.images, view.series) == (20, 1)
@@ -62,7 +63,7 @@ def test_the_same_bytes_again_are_a_duplicate_and_open_nothing(database: Databas
 
 def test_the_same_uid_with_other_bytes_is_kept_and_the_newest_is_used(database: Database) -> None:
     receive(database, 1, now=0.0)
-    assert receiving.register(database, received(1, content="other"), 1.0) is Registration.CONFLICT
+    assert registering.register(database, received(1, content="other"), 1.0) is Registration.CONFLICT
 
     _, job_id = receiving.open_job(database, STUDY, 20.0)
     (message,) = jobs.publishable(database, 20.0, never_dead)
@@ -124,7 +125,7 @@ def test_images_that_were_replaced_after_the_report_are_a_warning(database: Data
     receive(database, 1)
     _, job_id = receiving.open_job(database, STUDY, 10.0)
     run_to_the_end(database, job_id, 10.0)
-    receiving.register(database, received(1, content="corrected"), 50.0)
+    registering.register(database, received(1, content="corrected"), 50.0)
 
     assert receiving.open_job(database, STUDY, 70.0) == (Opened.LATE, job_id)
 

@@ -19,7 +19,7 @@ from pirtad.worker.ledger import database as database_module
 from pirtad.worker.ledger import deliveries, jobs, receiving, retention, retention_facts, views
 from pirtad.worker.ledger.database import Database, open_ledger
 from pirtad.worker.ledger.deliveries import KeptObject
-from pirtad.worker.ledger.receiving import Registration
+from pirtad.worker.ledger.registering import Registration
 from pirtad.worker.ledger.rounds import Opened
 from pirtad.worker.ledger.tables import Base, Instance, Removal
 from pirtad.worker.retention import Kept, Why

@@ -6,7 +6,7 @@ import pytest
 from support.ledger import STUDY, receive, received
 
 from pirtad.worker.contract import JobState, Priority, Stage, StartedBy, StudyState
-from pirtad.worker.ledger import deliveries, jobs, looks, priority, receiving, revisions, views
+from pirtad.worker.ledger import deliveries, jobs, looks, priority, receiving, registering, revisions, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob
 from pirtad.worker.ledger.looks import Counts, Seen
@@ -133,7 +133,7 @@ def test_a_revision_of_a_revision_names_the_one_that_stands(database: Database) 
 
 def test_replaced_images_are_for_a_person_even_where_the_pair_is_another_one(database: Database) -> None:
     job_id = reported(database)
-    receiving.register(database, received(1, content="corrected"), 20.0)
+    registering.register(database, received(1, content="corrected"), 20.0)
     look(database, *PAIR, now=21.0)
 
     assert receiving.open_job(database, STUDY, 30.0) == (Opened.LATE, job_id)

@@ -14,10 +14,10 @@ from pirtad.inference.volume import Volume
 from pirtad.worker import declared, look
 from pirtad.worker.contract import Priority
 from pirtad.worker.declared import Declared
-from pirtad.worker.ledger import receiving, views
+from pirtad.worker.ledger import receiving, registering, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.looks import Counts
-from pirtad.worker.ledger.receiving import ReceivedInstance
+from pirtad.worker.ledger.registering import ReceivedInstance
 from pirtad.worker.look import Looker
 from pirtad.worker.settings import Settings
 
@@ -64,7 +64,7 @@ def _register(database: Database, data_dir: Path, paths: list[Path]) -> None:
             image.file_meta.TransferSyntaxUID, "MR", f"{path.name:>064}"[-64:], path.stat().st_size,
             str(path.relative_to(data_dir)), "MR1",
         )  # fmt: skip
-        receiving.register(database, received, 1.0)
+        registering.register(database, received, 1.0)
 
 
 def _look(database: Database):

@@ -36,7 +36,7 @@ from pirtad.worker import targets as targets_module
 from pirtad.worker.contract import JobMessage, Stage, StudyState
 from pirtad.worker.deliver import Destination, Outcome
 from pirtad.worker.errors import DestinationRefused, DestinationUnavailable, NonConformant, Permanent
-from pirtad.worker.ledger import deliveries, jobs, receiving, retractions, views
+from pirtad.worker.ledger import deliveries, jobs, receiving, registering, retractions, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
 from pirtad.worker.ledger.shipment_rows import restart_all
@@ -99,7 +99,7 @@ def claimed(database: Database, tmp_path: Path) -> ClaimedJob:
         registered = received(number)
         write_image(tmp_path / registered.path, registered.sop_instance_uid, number)
         digest = hashlib.sha256((tmp_path / registered.path).read_bytes()).hexdigest()
-        receiving.register(database, replace(registered, sha256=digest), 0.0)
+        registering.register(database, replace(registered, sha256=digest), 0.0)
     receiving.open_job(database, STUDY, 1.0)
     (message,) = jobs.publishable(database, 1.0, lambda _: False)
     job = jobs.claim(database, message, "me", 1.0, 1e9, lambda _: False)

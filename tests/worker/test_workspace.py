@@ -10,7 +10,7 @@ import pytest
 from support.ledger import STUDY, new_ledger, receive, received
 
 from pirtad.worker.contract import JobMessage, JobState
-from pirtad.worker.ledger import deliveries, jobs, receiving
+from pirtad.worker.ledger import deliveries, jobs, receiving, registering
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
 from pirtad.worker.workspace import Workspace
@@ -129,7 +129,7 @@ def test_of_a_superseded_job_only_what_was_composed_stays(
         kept = deliveries.KeptObject("narrative", "2.25.7", "a" * 64, "results/2.25.7.dcm")
         deliveries.keep(database, job, "PACS", [kept])
     # When more images supersede it
-    receiving.register(database, received(3), time.time())
+    registering.register(database, received(3), time.time())
     receiving.open_job(database, STUDY, time.time())
     workspace.tidy()
     # Then
