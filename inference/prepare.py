@@ -16,13 +16,25 @@ from pirtad.inference.dicom.reading.headers import read_series
 from pirtad.inference.dicom.reading.part10 import read_header
 from pirtad.inference.dicom.registry import registry_of
 from pirtad.inference.dicom.volumes.assemble import assemble_pair
+from pirtad.inference.errors import StudyNotUsable
 from pirtad.inference.prepared import Prepared
 from pirtad.inference.preprocess.preprocess import preprocess
 
 
-def prepare(paths: Iterable[Path], rules: SelectionRules) -> Prepared:
-    """Read series, choose and assemble the pair, preprocess it. Raises StudyNotUsable with the reason."""
-    choice = choose_pair(read_series(paths), rules)
+def prepare(paths: Iterable[Path], rules: SelectionRules, study_uid: str | None = None) -> Prepared:
+    """Read series, choose and assemble the pair, preprocess it. Raises StudyNotUsable with the reason.
+
+    study_uid: what the images came as, where that is known; "another_study" where their headers, read whole, say that
+    they are another study's. Receiving reads a header's first Study Instance UID (0020,000D), others the last.
+    """
+    series = read_series(paths)
+    if study_uid is not None and any(one.study_uid != study_uid for one in series):
+        raise StudyNotUsable(
+            "another_study",
+            "a header states two Study Instance UIDs, so whose images these are is not known",
+            "Correct (0020,000D) in the archive or at the scanner, and send the study again.",
+        )
+    choice = choose_pair(series, rules)
     read = read_header(choice.dwi.frames[0].instance.path)
     assert read is not None  # an image that was chosen is no DICOMDIR
     pair = assemble_pair(choice)

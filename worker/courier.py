@@ -26,9 +26,9 @@ from pirtad.worker.commitment import REASONS, Reference, Request
 from pirtad.worker.deliver import Outcome
 from pirtad.worker.errors import DeliveryPending, DestinationRefused, Permanent, Transient, WorkerError
 from pirtad.worker.ledger import breakers, commitments, deliveries, shipments
+from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import KeptObject
-from pirtad.worker.ledger.jobs import ClaimedJob
 from pirtad.worker.ledger.shipment_rows import Commitment, ShipmentState
 from pirtad.worker.ledger.shipments import AWAITING, Share
 from pirtad.worker.settings import Settings

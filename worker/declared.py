@@ -74,9 +74,9 @@ def counts_of(
 
 def _of_archive(received: Mapping[str, int], in_archive: Mapping[str, int], series_uid: str) -> Counts:
     known = in_archive.get(series_uid)
-    if known is None:
-        return Counts.UNSTATED
-    return Counts.MET if received[series_uid] >= known else Counts.SHORT
+    if known is None or known < received[series_uid]:
+        return Counts.UNSTATED  # an archive that lacks what is here is behind, and its number says nothing of the rest
+    return Counts.MET if received[series_uid] == known else Counts.SHORT
 
 
 def _of_volume(volume: Candidate, in_series: int, declared: Callable[[Path], Declared]) -> Counts:

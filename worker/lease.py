@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from pirtad.worker.ledger.claiming import ClaimedJob, ClaimLost, renew
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost, renew
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pirtad.inference.errors import InferenceError
 from pirtad.worker.contract import LOOK_QUEUE, JobMessage, LookMessage, MessageError, Stage
-from pirtad.worker.ledger import jobs
+from pirtad.worker.ledger import publishing
 from pirtad.worker.ledger.database import Database, open_ledger
 from pirtad.worker.logs import configure_logging
 from pirtad.worker.look import Looker
@@ -138,7 +138,7 @@ class _Context:
         except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
             log.warning("next stage not queued, the dispatcher will", error=type(error).__name__)
             return
-        jobs.mark_published(self._database, message, before)
+        publishing.mark_published(self._database, message, before)
 
 
 def _keep_logging(**_: object) -> None:

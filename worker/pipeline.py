@@ -33,10 +33,10 @@ from pirtad.inference.report.report import Report
 from pirtad.worker.contract import Stage
 from pirtad.worker.courier import Courier
 from pirtad.worker.errors import Permanent, WorkerError
-from pirtad.worker.ledger import deliveries, jobs, retractions, revisions
+from pirtad.worker.ledger import claiming, deliveries, progress, retractions, revisions
+from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import RETRACTION, KeptObject
-from pirtad.worker.ledger.jobs import ClaimedJob
 from pirtad.worker.ledger.retractions import Withdrawal
 from pirtad.worker.lesion_mask import load_mask, save_mask
 from pirtad.worker.registry.sources import gather, settled
@@ -84,7 +84,7 @@ class Pipeline:
     def prepare(self, job: ClaimedJob) -> None:
         """Read series -> preprocess."""
         images = {file.sop_instance_uid: self._data_dir / file.path for file in job.files}
-        prepared = prepare(images.values(), selection_rules(self._settings))
+        prepared = prepare(images.values(), selection_rules(self._settings), job.study_uid)
         background = revisions.background_of(self._database, job)
         prepared = replace(prepared, image_notes=(*notes_on(background, local_time), *prepared.image_notes))
         sources = gather(prepared, images, self._settings.worklist)
@@ -110,7 +110,7 @@ class Pipeline:
         with self._workspace.writing(job) as directory:
             save_mask(directory / _LESION, analysis.lesion_mask)
             write_whole(directory / _REPORT, json.dumps(drafted, ensure_ascii=False, sort_keys=True).encode())
-        jobs.keep_report(self._database, job, report.conclusion, report.text())
+        progress.keep_report(self._database, job, report.conclusion, report.text())
 
     def deliver(self, job: ClaimedJob, now: datetime) -> None:
         """Compose every object once -> deliver those bytes. Closing the job is the boundary's part.
@@ -205,7 +205,7 @@ class Pipeline:
                 try:
                     content = serialise(compose(result, identity), source=result.source)
                     kept = self._written(job, role, identity.sop_instance_uid, content)
-                except jobs.ClaimLost:
+                except claiming.ClaimLost:
                     raise
                 except Exception as error:  # whatever is wrong with another object, the narrative must arrive
                     if role == NARRATIVE:

@@ -59,6 +59,7 @@ class ListenerSettings(_Section):
     network_timeout_s: PositiveSeconds = Field(60, description="An association silent for so long is ended.")
     min_bytes_per_s: int = Field(4096, ge=1, description="A message that stays slower is ended, after dimse_timeout_s.")
     max_images_per_s: float = Field(0, ge=0, description="Of one calling AE title; it is slowed down. 0: any number.")
+    one_cpu: bool = Field(True, description="Keep the listener's threads on one processor: it is faster so.")
     max_instance_bytes: int = Field(4 * 2**30, ge=1, description="A larger image is refused (0xA700).")
     max_study_bytes: int = Field(64 * 2**30, ge=1, description="Images beyond are refused (0xA700).")
     max_study_images: int = Field(50_000, ge=1, description="Images beyond are refused (0xA700).")

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pirtad.worker.ledger import jobs
+from pirtad.worker.ledger import claiming, progress
+from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import ClaimedJob
 
 _WORK = "work"
 _TRASH = ".trash-"
@@ -51,7 +51,7 @@ class Workspace:
         own.mkdir(parents=True)
         try:
             yield own
-            with jobs.holding(self._database, job):
+            with claiming.holding(self._database, job):
                 for path in sorted(own.iterdir(), key=lambda path: path.stat().st_mtime_ns):
                     path.replace(target / path.name)
                 _sync(target)
@@ -74,7 +74,7 @@ class Workspace:
         except FileNotFoundError:
             return
         for start in range(0, len(found), _AT_ONCE):
-            with jobs.over(self._database, found[start : start + _AT_ONCE]) as finished:
+            with progress.over(self._database, found[start : start + _AT_ONCE]) as finished:
                 for job_id in finished:
                     with suppress(FileNotFoundError):  # whoever ended it removed it meanwhile
                         (root / job_id).replace(root / f"{_TRASH}{job_id}")

@@ -59,6 +59,26 @@ def data_dir(settings: Settings) -> Finding:
     return Finding("data directory", free >= _MIN_FREE_BYTES, detail, "make room, or move storage.data_dir")
 
 
+def space(settings: Settings) -> Finding:
+    """Images are not refused for want of room, now or before retention makes some."""
+    path = settings.storage.data_dir.absolute()
+    existing = next(candidate for candidate in (path, *path.parents) if candidate.exists())
+    least, removing = settings.storage.min_free_bytes, settings.retention.free_below_bytes
+    usage = shutil.disk_usage(existing)
+    told = f"images are refused with less than {least / 1e9:.1f} GB free"
+    told += f", the oldest delivered removed with less than {removing / 1e9:.1f} GB" if removing else ""
+    if usage.free < least:
+        advice = "make room, turn on [retention], or lower storage.min_free_bytes"
+        return Finding("space", False, f"{told}: that is so now, with {usage.free / 1e9:.1f} GB", advice)
+    if 0 < removing <= least:
+        advice = "set retention.free_below_bytes above storage.min_free_bytes"
+        return Finding("space", False, f"{told}: too late", advice)
+    if usage.total <= removing:
+        advice = "lower retention.free_below_bytes"
+        return Finding("space", False, f"{told}, and the disk has {usage.total / 1e9:.1f} GB: nothing is kept", advice)
+    return Finding("space", True, told)
+
+
 def ledger(settings: Settings) -> Finding:
     """The ledger answers and this version can use its schema."""
     url = settings.storage.ledger_url()
@@ -159,7 +179,7 @@ def pacs(settings: Settings) -> Finding:
     return Finding("PACS", False, failure.reason, advice)
 
 
-ALL: tuple[Callable[[Settings], Finding], ...] = (data_dir, ledger, queue, listener, page, pacs)
+ALL: tuple[Callable[[Settings], Finding], ...] = (data_dir, space, ledger, queue, listener, page, pacs)
 
 
 def _bind_problem(host: str, port: int) -> str | None:

@@ -66,14 +66,14 @@ def forget(
 
     Its history, events and report objects stay. Not while it is received or worked on: cancel it first.
     """
-    from pirtad.worker.ledger import jobs
+    from pirtad.worker.ledger import operating
 
     if not yes:
         typer.confirm(f"The images of study {study_uid} are to be removed for good?", abort=True, err=True)
     with _retention(context) as retention:
         try:
             removed = retention.forget(study_uid)
-        except jobs.NotPossible as error:
+        except operating.NotPossible as error:
             stop(Exit.NOT_POSSIBLE, str(error))
     if removed is None:
         typer.echo(f"study {study_uid} has no images any more")

@@ -24,11 +24,11 @@ def add_to(app: typer.Typer) -> None:
 def doctor(
     context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False
 ) -> None:
-    """Check settings, data directory, ledger, queue, ports, models and PACS; exit 1 if a check fails.
+    """Check settings, data directory, ledger, queue, ports, models, PACS and worklist; exit 1 if a check fails.
 
-    Nothing is changed, and nothing is sent but C-ECHO.
+    Nothing is changed, and nothing is sent but C-ECHO and requests for associations.
     """
-    from pirtad.daemon.cli import checks, model_checks
+    from pirtad.daemon.cli import checks, model_checks, peer_checks
     from pirtad.daemon.cli.checks import Finding
 
     path = config_path(context)
@@ -39,7 +39,7 @@ def doctor(
         stop(Exit.USAGE, "the other checks need usable settings")
     read = Finding("settings", True, str(path) if path is not None else "defaults and environment")
     findings = []
-    for check in (lambda _: read, *checks.ALL, *model_checks.ALL):
+    for check in (lambda _: read, *checks.ALL, *peer_checks.ALL, *model_checks.ALL):
         findings.append(check(settings))
         if not as_json:
             _print(findings[-1])

@@ -66,7 +66,7 @@ def registry(
 
 def _give(database: Database, study_uid: str, facts: GivenFacts, given_by: str, *, as_json: bool) -> None:
     from pirtad.worker.ledger import registry_facts
-    from pirtad.worker.ledger.jobs import NotPossible
+    from pirtad.worker.ledger.operating import NotPossible
     from pirtad.worker.ledger.registry_facts import Giving
 
     giving = Giving(study_uid, time.time(), given_by, "cli", facts.to_dict())

@@ -1,4 +1,4 @@
-"""`pirtad retract`: withdraw a wrong result from the PACS, by one rejection note about everything it got."""
+"""`pirtad retract`: withdraw a study's wrong results from the PACS, by one rejection note about everything it got."""
 
 # ruff: noqa: PLC0415 - the command line imports a command's parts only when it runs
 from __future__ import annotations
@@ -55,14 +55,23 @@ def retract(
         bool,
         typer.Option("--moved", help="The PACS that has the objects is the one in the settings, at another address."),
     ] = False,
+    job: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JOB_ID",
+            help="Withdraw this job's report alone, where a study has a revised one too. What each job delivered is in "
+            "`pirtad show STUDY_UID --json`, and shown before this command asks.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Withdraw a delivered report: one note in the PACS rejects all of its objects; the study's images are kept.
+    """Withdraw a study's delivered report, and those that it revises: one note in the PACS rejects all of their
+    objects; the study's images are kept.
 
     Asked again it is the same note, and nothing is sent twice. To draft anew afterwards: pirtad retry.
     """
-    from pirtad.worker.ledger import jobs, retractions, views
+    from pirtad.worker.ledger import operating, retractions, views
     from pirtad.worker.ledger.deliveries import destination_names
 
     words = reason.strip()
@@ -72,14 +81,14 @@ def retract(
     destinations = destination_names(settings)
     with ledger_of(settings) as database:
         try:
-            detail = views.study(database, study_uid)
-            if detail is None or not detail.is_retracted:
-                found = retractions.withdrawable(database, study_uid)
-                if not yes:
-                    having = [name for name in destinations if name in found.destinations]
-                    _ask(found, code, words, ", ".join(having or destinations))
-            outcome = retractions.request(database, study_uid, code, words, destinations, time.time(), is_moved=moved)
-        except jobs.NotPossible as error:
+            found = retractions.withdrawable(database, study_uid, job)
+            if found is not None and not yes:
+                having = [name for name in destinations if name in found.destinations]
+                _ask(found, code, words, ", ".join(having or destinations))
+            answer = retractions.request(
+                database, study_uid, code, words, destinations, time.time(), is_moved=moved, job_id=job
+            )
+        except operating.NotPossible as error:
             hint = "; if it is the same PACS at another address: --moved" if "settings name" in str(error) else ""
             stop(Exit.NOT_POSSIBLE, f"{error}{hint}")
         detail = views.study(database, study_uid)
@@ -88,21 +97,22 @@ def retract(
     if as_json:
         told = {
             "study_uid": study_uid,
-            "outcome": str(outcome),
+            "outcome": str(answer.requested),
             "state": str(detail.study.state),
             "code": TITLES[code].code,
             "meaning": TITLES[code].meaning,
-            "withdraws": list(detail.withdraws),
+            "withdraws": list(answer.withdraws),
         }
         typer.echo(json.dumps(told, indent=2))
     else:
-        typer.echo(f"the report on study {study_uid} {_TOLD[outcome]}")
+        typer.echo(f"the report on study {study_uid} {_TOLD[answer.requested]}")
 
 
 def _ask(found: Withdrawable, code: RejectionReason, words: str, destination: str) -> None:
     """Show what the note will say and about what; exit 1 unless the operator agrees. Asked on standard error."""
     typer.echo(f"A note goes to {destination}, titled {TITLES[code].meaning} ({TITLES[code].code}), about:", err=True)
-    for one in found.objects:
-        typer.echo(f"  {one.role} {one.sop_instance_uid}", err=True)
+    for one, job_id in zip(found.objects, found.results, strict=True):
+        of_job = f" of job {job_id}" if len(found.job_ids) > 1 else ""
+        typer.echo(f"  {one.role} {one.sop_instance_uid}{of_job}", err=True)
     typer.echo(f"Everyone who opens the study in the PACS can read in it:\n  {printable(words)}", err=True)
     typer.confirm("These words hold no patient data, and the report is to be withdrawn?", abort=True, err=True)

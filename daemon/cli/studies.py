@@ -120,7 +120,7 @@ def retry(
 
     A destination that has its objects gets nothing again; the others get the same bytes.
     """
-    from pirtad.worker.ledger import jobs
+    from pirtad.worker.ledger import operating
 
     if all_failed == bool(study_uid) or ((destination or reason or dry_run) and not all_failed):
         stop(Exit.USAGE, "give a study UID, or --all-failed, which --destination, --reason and --dry-run go with")
@@ -129,8 +129,8 @@ def retry(
         return
     with ledger_of(settings_of(context)) as database:
         try:
-            jobs.retry(database, study_uid, time.time())
-        except jobs.NotPossible as error:
+            operating.retry(database, study_uid, time.time())
+        except operating.NotPossible as error:
             stop(Exit.NOT_POSSIBLE, str(error))
     typer.echo(f"study {study_uid} is queued again")
 
@@ -153,12 +153,12 @@ def _retry_all(context: typer.Context, destination: str, reason: str, *, dry_run
 
 def cancel(context: typer.Context, study_uid: StudyUid) -> None:
     """End an unfinished study without a report; its images are kept."""
-    from pirtad.worker.ledger import jobs
+    from pirtad.worker.ledger import operating
 
     with ledger_of(settings_of(context)) as database:
         try:
-            jobs.cancel(database, study_uid, time.time())
-        except jobs.NotPossible as error:
+            operating.cancel(database, study_uid, time.time())
+        except operating.NotPossible as error:
             stop(Exit.NOT_POSSIBLE, str(error))
     typer.echo(f"study {study_uid} is cancelled; its images are kept")
 

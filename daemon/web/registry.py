@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pirtad.worker.ledger import registry_facts
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import NotPossible
+from pirtad.worker.ledger.operating import NotPossible
 from pirtad.worker.ledger.registry_facts import Giving
 from pirtad.worker.registry.facts import MAX_BODY_BYTES, FactsRefused, given_facts, giver
 

@@ -8,15 +8,20 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pydicom import Dataset
 from pynetdicom import AE
+from pynetdicom.sop_class import StorageCommitmentPushModel
 from sqlalchemy import text
 from support.ledger import new_ledger
 from support.live import free_port
+from support.worklist import worklist
 from typer.testing import CliRunner
 
-from pirtad.daemon.cli import checks, model_checks
+from pirtad.daemon.cli import checks, model_checks, peer_checks
+from pirtad.daemon.cli.checks import Finding
 from pirtad.daemon.cli.main import app
 from pirtad.worker.settings import Settings
 
@@ -134,6 +139,117 @@ def test_pacs(tmp_path: Path, echo_scp: int) -> None:
     assert not checks.pacs(make(tmp_path, pacs={"port": free_port()})).ok
 
 
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("free", "least", "removing", "said"),
+    [
+        (50 * GB, 2 * GB, 0, ""),
+        (50 * GB, 2 * GB, 3 * GB, ""),
+        (1 * GB, 2 * GB, 3 * GB, "that is so now, with 1.0 GB"),
+        (50 * GB, 2 * GB, 2 * GB, "too late"),
+        (50 * GB, 2 * GB, 200 * GB, "nothing is kept"),
+    ],
+)
+def test_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, least: int, removing: int, said: str
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(total=100 * GB, free=free))
+    storage, retention = {"min_free_bytes": least}, {"free_below_bytes": removing}
+    found = checks.space(make(tmp_path, storage=storage, retention=retention))
+    assert (found.ok, bool(found.advice)) == (said == "", said != "")
+    assert said in found.detail
+
+
+def test_a_worklist_that_answers_refuses_or_is_not_there(tmp_path: Path) -> None:
+    assert peer_checks.worklist(make(tmp_path)) == Finding("worklist", True, "not asked (worklist.enabled)")
+    asked: list[Dataset] = []
+
+    def answer(query: Dataset) -> Iterator[tuple[int, Dataset | None]]:
+        asked.append(query)
+        yield 0x0000, None
+
+    with worklist(answer) as there:
+        known = there.model_dump()
+        assert peer_checks.worklist(make(tmp_path, worklist=known)).ok
+        stranger = peer_checks.worklist(make(tmp_path, worklist={**known, "ae_title": "NOBODY"}))
+    with worklist(answer, accepts=StorageCommitmentPushModel) as other:
+        without = peer_checks.worklist(make(tmp_path, worklist=other.model_dump()))
+    gone = peer_checks.worklist(make(tmp_path, worklist=known))
+    for failed, said in ((stranger, "rejected"), (without, "no presentation context"), (gone, "no TCP connection")):
+        assert not failed.ok
+        assert said in failed.detail
+        assert "[worklist]" in failed.advice
+    # No query is sent: it would be about some patient.
+    assert asked == []
+
+
+@pytest.fixture
+def committing_scp() -> Iterator[int]:
+    entity = AE("ARCHIVE")
+    entity.add_supported_context(StorageCommitmentPushModel)
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    yield server.server_address[1]
+    server.shutdown()
+
+
+def commitment_of(tmp_path: Path, port: int, mode: str, **listener: object) -> Finding:
+    pacs = {"port": port, "ae_title": "ARCHIVE", "commitment": mode}
+    return peer_checks.commitment(make(tmp_path, pacs=pacs, listener=listener))
+
+
+def test_commitment_of_a_destination(tmp_path: Path, committing_scp: int, echo_scp: int) -> None:
+    for mode in ("auto", "required"):
+        assert commitment_of(tmp_path, committing_scp, mode).ok
+    # A PACS without the service is only wrong where it is required; one that is not asked may be anything
+    without = commitment_of(tmp_path, echo_scp, "auto")
+    assert (without.ok, "has none for us" in without.detail) == (True, True)
+    assert not commitment_of(tmp_path, echo_scp, "required").ok
+    assert commitment_of(tmp_path, free_port(), "off").ok
+    down = commitment_of(tmp_path, free_port(), "auto")
+    assert (down.ok, "no TCP connection" in down.detail) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("listener", "said"),
+    [
+        ({"ae_title": "OTHER"}, "it would call PIRTAD, and listener.ae_title is OTHER"),
+        ({"ae_title": "OTHER", "require_called_ae_title": False}, ""),
+        ({"allowed_calling_ae_titles": ["CT1"]}, "allowed_calling_ae_titles lacks ARCHIVE"),
+        ({"allowed_calling_ae_titles": ["CT1", "ARCHIVE"]}, ""),
+    ],
+)
+def test_commitments_whose_answers_would_not_come_in(
+    tmp_path: Path, committing_scp: int, listener: dict[str, object], said: str
+) -> None:
+    found = commitment_of(tmp_path, committing_scp, "auto", **listener)
+    assert found.ok == (said == "")
+    assert said in found.detail
+    assert ('"off"' in found.advice) == (said != "")
+
+
+def test_a_listener_on_loopback_gets_no_answers_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_checks, "_failure", lambda _peer, _sop_class: None)
+    pacs = {"host": "192.0.2.10", "commitment": "required"}
+    found = peer_checks.commitment(make(tmp_path, pacs=pacs))
+    assert (found.ok, "listener.host 127.0.0.1 is not reached from 192.0.2.10" in found.detail) == (False, True)
+    assert peer_checks.commitment(make(tmp_path, pacs=pacs, listener={"host": "0.0.0.0"})).ok
+
+
+def test_each_destination_is_told_of(tmp_path: Path, committing_scp: int) -> None:
+    named = [
+        {"name": "pacs", "ae_title": "ARCHIVE", "port": committing_scp, "commitment": "required"},
+        {"name": "down", "ae_title": "ARCHIVE", "port": free_port()},
+        {"name": "web", "kind": "stow", "url": "https://192.0.2.1/dicom-web"},
+    ]
+    found = peer_checks.commitment(make(tmp_path, delivery={"destinations": named}))
+    assert not found.ok
+    first, *others = found.detail.split("; ")
+    assert first.startswith("down: no TCP connection")
+    assert others == ["pacs: required, and it has the service", "web: off"]
+
+
 def test_language_model_endpoint(tmp_path: Path) -> None:
     keys: list[tuple[str, str | None]] = []
     statuses = {"/v1/models": 200}
@@ -199,18 +315,20 @@ def test_the_command_lists_every_check_and_ends_with_1_if_one_fails(
         lines += ["[web]", f"port = {taken.getsockname()[1]}"]
         (tmp_path / "pirtad.toml").write_text("\n".join(lines))
         monkeypatch.setattr(checks, "_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(peer_checks, "_TIMEOUT_S", 0.2)
         result = CliRunner().invoke(app, ["doctor"])
         as_json = CliRunner().invoke(app, ["doctor", "--json"])
 
     assert result.exit_code == 1
-    for line in ("OK    settings", "OK    data directory", "OK    ledger", "OK    queue", "OK    listener"):
+    for line in ("OK    settings", "OK    data directory", "OK    space", "OK    worklist", "OK    ledger"):
         assert line in result.stdout
-    for line in ("FAIL  page", "FAIL  PACS", "FAIL  models"):
+    for line in ("FAIL  page", "FAIL  PACS", "FAIL  commitment", "FAIL  models"):
         assert line in result.stdout
     assert "language model" in result.stdout
     assert as_json.exit_code == 1
     assert [finding["name"] for finding in json.loads(as_json.stdout)] == [
-        *("settings", "data directory", "ledger", "queue", "listener", "page", "PACS", "models", "language model")
+        *("settings", "data directory", "space", "ledger", "queue", "listener", "page", "PACS"),
+        *("worklist", "commitment", "models", "language model"),
     ]
     # Nothing was made by looking.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pirtad.toml"]

@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-from support.filled_ledger import fill, uid_of
+from support.filled_ledger import ROOT, fill, receive, report, uid_of
 from support.ledger import new_ledger
 from typer.testing import CliRunner, Result
 
 from pirtad.daemon.cli.main import app
 from pirtad.worker.contract import StudyState
-from pirtad.worker.ledger import views
+from pirtad.worker.ledger import looks, receiving, views
+from pirtad.worker.ledger.looks import Counts, Seen
 from pirtad.worker.ledger.views import StudyDetail
 
 REPORTED = uid_of(StudyState.REPORTED)
@@ -122,3 +123,51 @@ def test_a_withdrawn_study_can_be_drafted_anew(filled: Path) -> None:
     assert (detail.study.state, detail.report_text, detail.is_retracted) == (StudyState.QUEUED, "", False)
     # What was withdrawn is still told
     assert [(one.role, one.is_withdrawn) for one in detail.deliveries] == [("narrative", True), ("retraction", False)]
+
+
+REVISED = f"{ROOT}.99"
+
+
+@pytest.fixture
+def revised(filled: Path) -> tuple[str, str]:
+    """The jobs of a delivered report and of the one that revises it."""
+    ledger = new_ledger(filled)
+    at = time.time() - 3600
+    jobs = []
+    for series in (2, 3):
+        receive(ledger, REVISED, at, series=series)
+        every = frozenset(f"{REVISED}.{number}" for number in range(1, series + 1))
+        used = tuple(f"{uid}.1" for uid in every)
+        seen = Seen(True, Counts.MET, used, every, frozenset(), "", "")
+        looks.keep_look(ledger, REVISED, looks.files_of(ledger, REVISED), seen, at + 5)
+        _, job_id = receiving.open_job(ledger, REVISED, at + 10)
+        report(ledger, job_id, at + 20)
+        jobs.append(job_id)
+        at += 600
+    ledger.close()
+    first, second = jobs
+    return first, second
+
+
+def test_a_revised_report_is_withdrawn_with_the_one_before_it(filled: Path, revised: tuple[str, str]) -> None:
+    first, second = revised
+    # The operator is shown what is of which report, and may say no
+    refused = pirtad("retract", REVISED, "--reason", WHY, typed="n\n")
+    assert refused.exit_code == 1
+    sent = {one.job_id: one.sop_instance_uid for one in detail_of(filled, REVISED).deliveries}
+    assert sorted(sent) == sorted(revised)
+    for job_id, uid in sent.items():
+        assert f"narrative {uid} of job {job_id}" in refused.stderr
+    # Then one note is to withdraw both
+    told = json.loads(pirtad("retract", REVISED, *AGREED, "--json").stdout)
+    assert (told["outcome"], told["withdraws"]) == ("requested", [sent[first], sent[second]])
+    assert [one.is_withdrawn for one in detail_of(filled, REVISED).deliveries] == [True, True]
+
+
+def test_one_report_alone_is_withdrawn_by_its_job(filled: Path, revised: tuple[str, str]) -> None:
+    first, _ = revised
+    told = json.loads(pirtad("retract", REVISED, *AGREED, "--job", first, "--json").stdout)
+    assert (told["outcome"], told["state"], len(told["withdraws"])) == ("requested", "reported", 1)
+    assert {one.job_id: one.is_withdrawn for one in detail_of(filled, REVISED).deliveries}[first]
+    other = pirtad("retract", REPORTED, *AGREED, "--job", first)
+    assert (other.exit_code, f"has no job {first}" in other.stderr) == (4, True)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from pirtad.daemon.cli.main import app
 from pirtad.worker.contract import JobState, StudyState
-from pirtad.worker.ledger import deliveries, jobs, shipments, views
+from pirtad.worker.ledger import deliveries, progress, shipments, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.shipment_rows import Commitment
 
@@ -34,7 +34,7 @@ def fail_at(
     for name, code in failing.items():
         shipments.fail(database, job, name, code, f"{name} said no", "allow it", time.time())
     code = next(iter(failing.values()))
-    jobs.shelve(database, job, JobState.FAILED, code, "said no", "allow it", time.time())
+    progress.shelve(database, job, JobState.FAILED, code, "said no", "allow it", time.time())
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fail_at(ledger, tmp_path, ARCHIVE, {"archive": "http-413"}, ("pacs",))
     fail_at(ledger, tmp_path, BOTH, {"archive": "not-committed", "pacs": "rejected"}, ())
     job = at_delivery(ledger, INPUT)
-    jobs.shelve(ledger, job, JobState.SET_ASIDE, "no_adc", "no ADC series", "send it", time.time())
+    progress.shelve(ledger, job, JobState.SET_ASIDE, "no_adc", "no ADC series", "send it", time.time())
     ledger.close()
     return tmp_path
 

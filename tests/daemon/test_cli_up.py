@@ -10,6 +10,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -79,12 +80,49 @@ def test_a_second_up_on_the_same_directory_is_refused(directory: Path) -> None:
     assert "another `pirtad up`" in result.stderr
 
 
-def test_up_gets_ready_says_so_once_and_leaves_nothing_behind(directory: Path) -> None:
+def living_descendants(pid: int) -> set[int]:
+    """Process ids of all that this process started, and those started, and so on; no zombies."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").iterdir():
+        with suppress(OSError):
+            if path.name.isdigit():
+                state, parent = (path / "stat").read_text().rpartition(")")[2].split()[:2]
+                if state not in "ZX":
+                    parents[int(path.name)] = int(parent)
+    found: set[int] = set()
+    while new := {one for one, parent in parents.items() if parent in (pid, *found)} - found:
+        found |= new
+    return found
+
+
+def living(pids: set[int]) -> set[int]:
+    """Those that are still there, whoever is their parent now."""
+    states = {}
+    for pid in pids:
+        with suppress(OSError):
+            states[pid] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return {pid for pid, state in states.items() if state not in "ZX"}
+
+
+def test_up_killed_leaves_nothing_running_and_the_next_gets_ready_says_so_once_and_ends_well(directory: Path) -> None:
     settings = settings_in(directory)
     command = [sys.executable, "-P", "-m", "pirtad.daemon.cli", "-c", str(config_for(settings, directory)), "up"]
     log = directory / "log"
 
-    # Given `pirtad up`
+    # Given a `pirtad up` that received and worked, and was killed together with nobody else
+    with (directory / "first.log").open("wb") as err, subprocess.Popen(command, stderr=err) as first:
+        try:
+            # queue, page, listener, three workers and at least one pool process of each
+            wait_for(lambda: answers(settings.listener.port), _START_S, "the listener")
+            wait_for(lambda: len(living_descendants(first.pid)) >= 9, _START_S, "the pools")
+            children_of_it = living_descendants(first.pid)
+        finally:
+            first.kill()
+
+    # Then all that it had started is gone, and with that every lock and port
+    wait_for(lambda: not living(children_of_it), 10, "the end of what it had started")
+
+    # Given another `pirtad up` on the same data directory
     with log.open("wb") as err, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err) as process:
         try:
             assert process.stdout is not None

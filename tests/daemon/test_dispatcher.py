@@ -19,7 +19,7 @@ from pirtad.daemon import dispatcher as dispatcher_module
 from pirtad.daemon.dispatcher import Dispatcher
 from pirtad.daemon.embedded_redis import running
 from pirtad.worker.contract import JobMessage, Stage, StudyState
-from pirtad.worker.ledger import jobs, views
+from pirtad.worker.ledger import claiming, views
 from pirtad.worker.ledger.tables import Job
 from pirtad.worker.queue import make_celery, redis_client
 from pirtad.worker.settings import AssemblySettings, Settings, StorageSettings
@@ -164,7 +164,7 @@ def test_a_rebuild_that_the_ledger_missed_is_made_up_for(world, monkeypatch):
         world.wipe()
         # Given a ledger that fails at the very tick that sees the new epoch
         with monkeypatch.context() as patched:
-            patched.setattr(dispatcher_module.jobs, "forget_published", _raise(_locked()))
+            patched.setattr(dispatcher_module.publishing, "forget_published", _raise(_locked()))
             dispatcher.tick()
             assert dispatcher.last_error == "ledger: OperationalError"
         dispatcher.tick()
@@ -175,13 +175,13 @@ def test_a_crash_between_publishing_and_marking_makes_a_second_message_and_one_j
     with world.server():
         receive(world.database, 1, now=0.0)
         with monkeypatch.context() as patched:
-            patched.setattr(dispatcher_module.jobs, "mark_published", _raise(_locked()))
+            patched.setattr(dispatcher_module.publishing, "mark_published", _raise(_locked()))
             world.dispatcher().tick()
         world.dispatcher().tick()
         assert world.messages() == [JobMessage(world.job().id, Stage.PREPARE)] * 2
         # and only the first of the two finds something to do
         first, second = world.messages()
-        claim = [jobs.claim(world.database, it, "host:1:1:1", 0.0, 30, lambda _: False) for it in (first, second)]
+        claim = [claiming.claim(world.database, it, "host:1:1:1", 0.0, 30, lambda _: False) for it in (first, second)]
         assert [claimed is not None for claimed in claim] == [True, False]
 
 

@@ -124,6 +124,18 @@ def test_without_a_count_the_archive_is_asked_where_the_site_says_so():
     assert [job.started_by for job in play.jobs] == [StartedBy.WHOLE]
 
 
+def test_an_archive_that_has_fewer_images_than_are_here_says_nothing_of_the_rest():
+    # Given an archive that is behind: it is being sent the same series at this moment
+    found = exam(dwi_count=None, adc_count=None)
+    play = Play(in_archive=lambda _: {DWI: SLICES, ADC: SLICES - 1})
+    _bring(play, _of(found, DWI, ADC))
+    play.tick()
+    assert play.jobs == []
+    # Then the quiet period starts the study
+    play.settle()
+    assert [job.started_by for job in play.reports()] == [StartedBy.QUIET]
+
+
 def test_a_sender_that_keeps_series_together_needs_no_count():
     found, play = exam(dwi_count=None, adc_count=None), Play(PROMISED)
     _bring(play, _of(found, DWI, ADC), ends=False)

@@ -19,7 +19,7 @@ from pirtad.daemon.cli.main import app
 from pirtad.daemon.retention import NoSpool
 from pirtad.daemon.web.metrics import make_registry
 from pirtad.worker.contract import JobState, Stage, StudyState
-from pirtad.worker.ledger import jobs, looks, receiving, registering, registry_facts, retractions, views
+from pirtad.worker.ledger import looks, operating, progress, receiving, registering, registry_facts, retractions, views
 from pirtad.worker.ledger import retention as ledger
 from pirtad.worker.ledger.receiving import Standing
 from pirtad.worker.ledger.rounds import Opened
@@ -349,8 +349,8 @@ def test_an_operator_forgets_a_failed_study_and_it_is_drafted_if_it_comes_again(
     assert registry_facts.newest(side.database, STUDY) is None
     assert keeper.forget(STUDY) is None
     # A retry would find nothing, and is told so
-    with pytest.raises(jobs.NotPossible, match="2 of its images were removed"):
-        jobs.retry(side.database, STUDY, side.clock.now)
+    with pytest.raises(operating.NotPossible, match="2 of its images were removed"):
+        operating.retry(side.database, STUDY, side.clock.now)
     # A part of it that comes again is not drafted from
     send(side, 1)
     assert close_round(side)[0] is Opened.LATE
@@ -366,12 +366,12 @@ def test_a_withdrawal_needs_no_images_and_another_draft_does(side, tmp_path):
     retention(side, tmp_path, age_days=1).clean()
     retractions.request(side.database, STUDY, RejectionReason.QUALITY, "wrong", "PACS", side.clock.now)
     deliver = claim(side.database, job_id, Stage.DELIVER, side.clock.now)
-    jobs.shelve(side.database, deliver, JobState.FAILED, "code", "refused", "", side.clock.now)
-    assert jobs.retry(side.database, STUDY, side.clock.now).stage is Stage.DELIVER
+    progress.shelve(side.database, deliver, JobState.FAILED, "code", "refused", "", side.clock.now)
+    assert operating.retry(side.database, STUDY, side.clock.now).stage is Stage.DELIVER
     with side.database.transaction() as session:
         session.execute(update(Job).values(state=JobState.WITHDRAWN))
-    with pytest.raises(jobs.NotPossible, match="1 of its images were removed"):
-        jobs.retry(side.database, STUDY, side.clock.now)
+    with pytest.raises(operating.NotPossible, match="1 of its images were removed"):
+        operating.retry(side.database, STUDY, side.clock.now)
 
 
 def test_the_thread_goes_on_after_trouble_and_ends_when_told(side, tmp_path, monkeypatch):

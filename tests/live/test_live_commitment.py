@@ -26,9 +26,9 @@ from pirtad.daemon.commitment import Committer
 from pirtad.daemon.listener import Listener
 from pirtad.worker.courier import Courier
 from pirtad.worker.errors import DeliveryPending
-from pirtad.worker.ledger import breakers, deliveries, jobs, shipments
+from pirtad.worker.ledger import breakers, deliveries, progress, shipments
+from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import ClaimedJob
 from pirtad.worker.ledger.shipment_rows import Commitment
 from pirtad.worker.settings import Settings
 from pirtad.worker.targets import targets_of
@@ -102,7 +102,7 @@ def test_a_report_is_delivered_when_orthanc_has_committed_to_it(
     share = shipments.open_shares(database, job, ("pacs",))["pacs"]
     assert share.commitment is Commitment.COMMITTED
     assert all(one.is_committed for one in deliveries.kept_objects(database, job, "pacs").values())
-    jobs.finish(database, job, ("pacs",), time.time())
+    progress.finish(database, job, ("pacs",), time.time())
 
 
 def test_an_orthanc_that_does_not_know_us_does_not_hold_the_report_back(
@@ -152,7 +152,7 @@ def test_stow_and_c_store_side_by_side_one_of_them_down_at_first(
         with down.running():
             courier.carry(job, loads, caught.value.until + 1)
             assert len(down.results(None, BasicTextSRStorage)) == 1
-    jobs.finish(database, job, ("web", "down"), time.time())
+    progress.finish(database, job, ("web", "down"), time.time())
 
 
 def test_orthanc_as_a_sender_hears_what_is_on_disk(

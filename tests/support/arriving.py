@@ -58,12 +58,12 @@ def images(
     return [Image(frame, series_uid, series_uid, Declared(images_in_acquisition=count)) for frame in frames]
 
 
-def exam(*, dwi_count: int | None = 2 * SLICES, adc_count: int | None = SLICES) -> list[Image]:
-    """b 0 and trace in one series, the map, and two series without diffusion."""
+def exam(*, dwi_count: int | None = 2 * SLICES, adc_count: int | None = SLICES, slices: int = SLICES) -> list[Image]:
+    """b 0 and trace in one series, the map, and two series without diffusion. slices: of the pair."""
     return [
-        *images(Kind.B0, 0.0, DWI, count=dwi_count),
-        *images(Kind.TRACE, 1000.0, DWI, count=dwi_count),
-        *images(Kind.ADC, None, ADC, count=adc_count),
+        *images(Kind.B0, 0.0, DWI, count=dwi_count, slices=slices),
+        *images(Kind.TRACE, 1000.0, DWI, count=dwi_count, slices=slices),
+        *images(Kind.ADC, None, ADC, count=adc_count, slices=slices),
         *images(Kind.OTHER, None, T2, slices=4),
         *images(Kind.OTHER, None, FLAIR, slices=3),
     ]
@@ -117,12 +117,20 @@ def key(used: Iterable[str] | None) -> str:
     return used_key((uid, "") for uid in used) if used else ""
 
 
+def seen(arrived: Sequence[Image], in_archive: Callable[[tuple[str, ...]], Mapping[str, int]]) -> Seen:
+    """What a look at these images tells."""
+    declared = {image.path: image.declared for image in arrived}
+    return seen_in(grouped(arrived), DEFAULT_RULES, declared.__getitem__, in_archive)
+
+
 @dataclass
 class Play:
-    """What pirtad does while images come."""
+    """What pirtad does while images come. choose, see: `pair_of` and `seen`, or the same with a memory."""
 
     patience: Patience = field(default_factory=lambda: Patience(QUIET_S, CAP_S, starts_early=True))
     in_archive: Callable[[tuple[str, ...]], Mapping[str, int]] = lambda _: {}
+    choose: Callable[[Iterable[Image]], frozenset[str] | None] = pair_of
+    see: Callable[[Sequence[Image], Callable[[tuple[str, ...]], Mapping[str, int]]], Seen] = seen
     now: float = 1000.0
     arrived: list[Image] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)  # newest first
@@ -141,6 +149,11 @@ class Play:
         self._last_received_at = self.now
         if self._open_since is None:
             self._open_since = self.now
+
+    def take_again(self, image: Image, association: int = 1, after_s: float = 0.01) -> None:
+        """An image arrives that is there already: the association brought it, and the ledger only counts it."""
+        self.now += after_s
+        self.arrivals.took(association, STUDY, image.series_uid, self.now)
 
     def end(self, association: int = 1, *, is_released: bool = True) -> None:
         """An association is over."""
@@ -206,11 +219,7 @@ class Play:
 
     def _follow(self, decision: Decision) -> None:
         if decision.step is Step.LOOK:
-            declared = {image.path: image.declared for image in self.arrived}
-            self._seen = (
-                len(self.arrived),
-                seen_in(grouped(self.arrived), DEFAULT_RULES, declared.__getitem__, self.in_archive),
-            )
+            self._seen = (len(self.arrived), self.see(self.arrived, self.in_archive))
             self.looks += 1
             return
         assert decision.started_by is not None
@@ -224,5 +233,5 @@ class Play:
             for job in self.jobs:
                 if job.state == JobState.QUEUED:
                     job.state = JobState.SUPERSEDED
-            used = pair_of(self.arrived)
+            used = self.choose(self.arrived)
             self.jobs.insert(0, Job(len(self.jobs), content, used, decision.started_by, outcome.revises))

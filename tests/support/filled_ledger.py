@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
-from pirtad.worker.ledger import deliveries, jobs, receiving, registering, retractions
+from pirtad.worker.ledger import claiming, deliveries, operating, progress, receiving, registering, retractions
+from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import RETRACTION, KeptObject
 from pirtad.worker.ledger.events import note
-from pirtad.worker.ledger.jobs import ClaimedJob
 from pirtad.worker.ledger.registering import ReceivedInstance
 from pirtad.worker.rejection import RejectionReason
 
@@ -65,7 +65,7 @@ def receive(database: Database, study_uid: str, at: float, images: int = 2, seri
 
 def claimed(database: Database, job_id: str, stage: Stage, at: float) -> ClaimedJob:
     """A worker takes the job up."""
-    job = jobs.claim(database, JobMessage(job_id, stage), "host:1:1:1", at, 60.0, lambda _owner: False)
+    job = claiming.claim(database, JobMessage(job_id, stage), "host:1:1:1", at, 60.0, lambda _owner: False)
     assert job is not None
     return job
 
@@ -80,21 +80,21 @@ def withdraw(database: Database, study_uid: str, job_id: str, at: float, why: st
     note = KeptObject(RETRACTION, f"2.25.{int(job_id, 16) % 10**20 + 1}", "cd" * 32, "results/note.dcm")
     deliveries.keep(database, deliver, PACS, [note])
     deliveries.mark_delivered(database, deliver, PACS, note, 0x0000, at + 2)
-    jobs.finish(database, deliver, PACS, at + 2)
+    progress.finish(database, deliver, PACS, at + 2)
 
 
 def report(database: Database, job_id: str, at: float, text: str = REPORT) -> None:
     """Take a queued job through its three stages of 2, 30 and 1 s to a delivered report."""
     prepare = claimed(database, job_id, Stage.PREPARE, at)
-    jobs.advance(database, prepare, Stage.INFER, at + 2)
+    progress.advance(database, prepare, Stage.INFER, at + 2)
     infer = claimed(database, job_id, Stage.INFER, at + 3)
-    jobs.keep_report(database, infer, "anterior", text)
-    jobs.advance(database, infer, Stage.DELIVER, at + 33)
+    progress.keep_report(database, infer, "anterior", text)
+    progress.advance(database, infer, Stage.DELIVER, at + 33)
     deliver = claimed(database, job_id, Stage.DELIVER, at + 34)
     sent = KeptObject("narrative", f"2.25.{int(job_id, 16) % 10**20}", "ab" * 32, "results/x.dcm")
     deliveries.keep(database, deliver, "ORTHANC@127.0.0.1:4242", [sent])
     deliveries.mark_delivered(database, deliver, "ORTHANC@127.0.0.1:4242", sent, 0x0000, at + 35)
-    jobs.finish(database, deliver, "ORTHANC@127.0.0.1:4242", at + 35)
+    progress.finish(database, deliver, "ORTHANC@127.0.0.1:4242", at + 35)
 
 
 def _bring_to(database: Database, study_uid: str, state: StudyState, at: float, nasty: str) -> None:
@@ -109,7 +109,7 @@ def _bring_to(database: Database, study_uid: str, state: StudyState, at: float, 
         case StudyState.WAITING:
             why = f"no TCP connection to ORTHANC at 127.0.0.1:4242 {nasty}".rstrip()
             job = claimed(database, job_id, Stage.PREPARE, begun)
-            jobs.defer(database, job, at + 3600, why, begun + 1, is_failure=False)
+            progress.defer(database, job, at + 3600, why, begun + 1, is_failure=False)
         case StudyState.REPORTED:
             report(database, job_id, begun, f"{REPORT}{nasty}")
         case StudyState.WITHDRAWING:
@@ -117,7 +117,7 @@ def _bring_to(database: Database, study_uid: str, state: StudyState, at: float, 
             why = f"Motion made it useless. {nasty}".rstrip()
             retractions.request(database, study_uid, RejectionReason.QUALITY, why, PACS, begun + 40)
             job = claimed(database, job_id, Stage.DELIVER, begun + 41)
-            jobs.defer(database, job, at + 3600, "no TCP connection to ORTHANC", begun + 42, is_failure=False)
+            progress.defer(database, job, at + 3600, "no TCP connection to ORTHANC", begun + 42, is_failure=False)
         case StudyState.WITHDRAWN:
             report(database, job_id, begun, REPORT)
             withdraw(database, study_uid, job_id, begun + 40, f"Motion made it useless. {nasty}".rstrip())
@@ -127,11 +127,11 @@ def _bring_to(database: Database, study_uid: str, state: StudyState, at: float, 
                 f"no DWI series with b between 800 and 1500 s/mm2: 2 series looked at, none is one {nasty}".rstrip()
             )
             hint = f"Send the diffusion series, then retry. {nasty}".rstrip()
-            jobs.shelve(database, job, JobState.SET_ASIDE, "no_dwi", reason, hint, begun + 1)
+            progress.shelve(database, job, JobState.SET_ASIDE, "no_dwi", reason, hint, begun + 1)
         case StudyState.FAILED:
             job = claimed(database, job_id, Stage.PREPARE, begun)
             reason = "ORTHANC at 127.0.0.1:4242 rejected the association: Called AE title not recognised"
             hint = "check the AE titles on both sides"
-            jobs.shelve(database, job, JobState.FAILED, "rejected", reason, hint, begun + 1)
+            progress.shelve(database, job, JobState.FAILED, "rejected", reason, hint, begun + 1)
         case StudyState.CANCELLED:
-            jobs.cancel(database, study_uid, begun)
+            operating.cancel(database, study_uid, begun)

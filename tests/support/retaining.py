@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pirtad.daemon.retention import Retention
 from pirtad.worker.contract import JobMessage, JobState, Stage
-from pirtad.worker.ledger import deliveries, jobs, looks, receiving, revisions
+from pirtad.worker.ledger import claiming, deliveries, looks, progress, receiving, revisions
+from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import ClaimedJob
 from pirtad.worker.ledger.looks import Counts, Seen
 from pirtad.worker.ledger.rounds import Opened
 from pirtad.worker.retention_settings import RetentionSettings
@@ -33,7 +33,7 @@ def close_round(side: Receiving, study: str = STUDY) -> tuple[Opened, str]:
 
 
 def claim(database: Database, job_id: str, stage: Stage, now: float) -> ClaimedJob:
-    claimed = jobs.claim(database, JobMessage(job_id, stage), "me", now, 1e9, lambda _owner: False)
+    claimed = claiming.claim(database, JobMessage(job_id, stage), "me", now, 1e9, lambda _owner: False)
     assert claimed is not None
     return claimed
 
@@ -43,12 +43,12 @@ def report(side: Receiving, job_id: str, used: Iterable[str], data_dir: Path, na
     now = side.clock.now
     prepare = claim(side.database, job_id, Stage.PREPARE, now)
     revisions.keep_used(side.database, prepare, used)
-    jobs.advance(side.database, prepare, Stage.DELIVER, now)
+    progress.advance(side.database, prepare, Stage.DELIVER, now)
     deliver = claim(side.database, job_id, Stage.DELIVER, now)
     kept = write_object(data_dir, name)
     deliveries.keep(side.database, deliver, PACS, [kept])
     deliveries.mark_delivered(side.database, deliver, PACS, kept, 0x0000, now)
-    jobs.finish(side.database, deliver, PACS, now)
+    progress.finish(side.database, deliver, PACS, now)
 
 
 def reported(side: Receiving, data_dir: Path, *numbers: int, study: str = STUDY, name: str = "2.25.1") -> str:
@@ -64,7 +64,7 @@ def failed(side: Receiving, *numbers: int, study: str = STUDY) -> str:
     send(side, *numbers, study=study)
     _, job_id = close_round(side, study)
     prepare = claim(side.database, job_id, Stage.PREPARE, side.clock.now)
-    jobs.shelve(side.database, prepare, JobState.FAILED, "code", "why", "hint", side.clock.now)
+    progress.shelve(side.database, prepare, JobState.FAILED, "code", "why", "hint", side.clock.now)
     return job_id
 
 

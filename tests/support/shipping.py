@@ -14,10 +14,10 @@ from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 from pirtad.worker.commitment import Reference, Report, Request
 from pirtad.worker.contract import JobMessage, Stage
 from pirtad.worker.deliver import Outcome
-from pirtad.worker.ledger import deliveries, jobs, receiving
+from pirtad.worker.ledger import claiming, deliveries, progress, receiving
+from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import KeptObject
-from pirtad.worker.ledger.jobs import ClaimedJob
 from support.ledger import receive
 
 T0 = 1000.0
@@ -40,7 +40,7 @@ def write_object(data_dir: Path, sop_instance_uid: str, role: str = "narrative")
 
 def claim(database: Database, job_id: str, now: float) -> ClaimedJob:
     """A worker takes the job's delivery up."""
-    claimed = jobs.claim(database, JobMessage(job_id, Stage.DELIVER), "me", now, 1e9, lambda _: False)
+    claimed = claiming.claim(database, JobMessage(job_id, Stage.DELIVER), "me", now, 1e9, lambda _: False)
     assert claimed is not None
     return claimed
 
@@ -49,9 +49,9 @@ def at_delivery(database: Database, study_uid: str = "1.2.840.99.1") -> ClaimedJ
     """A claimed job at its last stage."""
     receive(database, 1, study_uid=study_uid)
     _, job_id = receiving.open_job(database, study_uid, 1.0)
-    prepare = jobs.claim(database, JobMessage(job_id, Stage.PREPARE), "me", 2.0, 1e9, lambda _: False)
+    prepare = claiming.claim(database, JobMessage(job_id, Stage.PREPARE), "me", 2.0, 1e9, lambda _: False)
     assert prepare is not None
-    jobs.advance(database, prepare, Stage.DELIVER, 3.0)
+    progress.advance(database, prepare, Stage.DELIVER, 3.0)
     return claim(database, job_id, T0)
 
 

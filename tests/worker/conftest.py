@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,24 +18,25 @@ from pirtad.worker.ledger.database import Database, open_ledger
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of this test session's own, on a loopback port. It refuses to run as root."""
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server of this test session's own, on a loopback port. It refuses to run as root.
+
+    Its directory is not one of pytest's: those are closed to other users, and closed again whenever another session of
+    pytest begins, which the server notices at its next checkpoint.
+    """
     initdb, postgres = server_program("initdb"), server_program("postgres")
-    directory = tmp_path_factory.mktemp("pg")
     user = "nobody" if os.geteuid() == 0 else None
-    if user is not None:
-        # Everything of pytest's own above it: three levels where tests run side by side.
-        base = tmp_path_factory.getbasetemp()
-        for path in (directory, base, base.parent, *([base.parent.parent] if base.name.startswith("popen-") else [])):
-            path.chmod(0o755)
-        shutil.chown(directory, user)
-    data, port = directory / "data", live.free_port()
-    made = [initdb, "-D", str(data), "-U", "pirtad", "-A", "trust", "-E", "UTF8", "--locale=C"]
-    subprocess.run(made, check=True, capture_output=True, user=user, cwd=directory, timeout=120)
-    run = [postgres, "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(directory)]
-    with live.process(run, directory / "postgres.log", user=user, cwd=directory):
-        live.wait_for(lambda: live.answers(port), 30, "PostgreSQL")
-        yield f"postgresql+psycopg://pirtad@127.0.0.1:{port}/postgres"
+    with tempfile.TemporaryDirectory(prefix="pirtad-pg-") as made_here:
+        directory = Path(made_here)
+        if user is not None:
+            shutil.chown(directory, user)
+        data, port = directory / "data", live.free_port()
+        made = [initdb, "-D", str(data), "-U", "pirtad", "-A", "trust", "-E", "UTF8", "--locale=C"]
+        subprocess.run(made, check=True, capture_output=True, user=user, cwd=directory, timeout=120)
+        run = [postgres, "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(directory)]
+        with live.process(run, directory / "postgres.log", user=user, cwd=directory):
+            live.wait_for(lambda: live.answers(port), 30, "PostgreSQL")
+            yield f"postgresql+psycopg://pirtad@127.0.0.1:{port}/postgres"
 
 
 def server_program(name: str) -> str:

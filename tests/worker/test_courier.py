@@ -14,9 +14,9 @@ from pirtad.worker.commitment import Report
 from pirtad.worker.contract import JobState, Stage
 from pirtad.worker.courier import Courier
 from pirtad.worker.errors import DeliveryPending, DestinationRefused, DestinationUnavailable
-from pirtad.worker.ledger import breakers, commitments, deliveries, jobs, shipments, views
+from pirtad.worker.ledger import breakers, commitments, deliveries, operating, progress, publishing, shipments, views
+from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import ClaimedJob
 from pirtad.worker.ledger.shipment_rows import Commitment, ShipmentState
 from pirtad.worker.ledger.tables import Shipment
 from pirtad.worker.settings import Settings
@@ -72,7 +72,7 @@ def test_one_dead_destination_holds_no_other_back(
     assert dead.sent == []
     courier(dead, alive).carry(job, loads, T0 + BASE_S + 1)
     assert dead.sent == alive.sent
-    jobs.finish(database, job, ("dead", "alive"), T0 + 10)
+    progress.finish(database, job, ("dead", "alive"), T0 + 10)
     detail = views.study(database, job.study_uid)
     assert detail is not None
     assert {one.destination: one.state for one in detail.shipments} == {"alive": "done", "dead": "done"}
@@ -91,7 +91,7 @@ def test_a_refusal_is_told_once_the_others_are_settled(
     assert (caught.value.code, caught.value.hint) == ("status-0122", "allow it")
     assert (len(refusing.sent), len(away.sent)) == (0, 1)
     with pytest.raises(ValueError, match="refusing lacks"):
-        jobs.finish(database, job, ("refusing", "away"), T0 + 10)
+        progress.finish(database, job, ("refusing", "away"), T0 + 10)
 
 
 @pytest.mark.parametrize(("jitter", "waits_s"), [(0.0, [4, 8, 16, 20, 20]), (1.0, [2, 4, 8, 10, 10])])
@@ -132,12 +132,12 @@ def test_a_destination_that_is_down_is_tried_once_per_backoff_and_not_once_per_s
     assert len(down.fails) == 5
     # When it answers again, all are woken
     for one in every:
-        jobs.defer(database, one, T0 + 9999, "waits", T0 + 30, is_failure=False)
+        progress.defer(database, one, T0 + 9999, "waits", T0 + 30, is_failure=False)
     down.fails.clear()
     first = claim(database, every[0].job_id, T0 + 100)  # whichever's turn it is
     index = [one.job_id for one in every].index(first.job_id)
     deliver.carry(first, loads[index], T0 + 100)
-    assert {message.job_id for message in jobs.publishable(database, T0 + 102, lambda _: False)} == {
+    assert {message.job_id for message in publishing.publishable(database, T0 + 102, lambda _: False)} == {
         one.job_id for one in every if one.job_id != first.job_id
     }
     assert [one.kind for one in views.notices(database)] == ["destination_up", "destination_down"]
@@ -160,14 +160,14 @@ def test_an_answer_on_another_association_wakes_the_job(
     loads = load(database, job, ("pacs",), write_object(tmp_path, "2.25.1"))
     waits = pending(courier(pacs), job, loads, T0)
     assert (waits.until, waits.is_failure) == (pytest.approx(T0 + TIMEOUT_S, abs=1), False)
-    jobs.defer(database, job, waits.until, waits.reason, T0, is_failure=False)
-    assert jobs.publishable(database, T0 + 2, lambda _: False) == []
+    progress.defer(database, job, waits.until, waits.reason, T0, is_failure=False)
+    assert publishing.publishable(database, T0 + 2, lambda _: False) == []
     # When its answer comes to the listener, and comes twice
     (request,) = pacs.asked
     for _ in range(2):
         assert commitments.receive_report(database, all_kept(request), T0 + 1)
     # Then the job goes on at once, and nothing is sent or asked again
-    (message,) = jobs.publishable(database, T0 + 2, lambda _: False)
+    (message,) = publishing.publishable(database, T0 + 2, lambda _: False)
     courier(pacs).carry(claim(database, message.job_id, T0 + 2), loads, T0 + 2)
     assert (len(pacs.sent), len(pacs.asked)) == (1, 1)
 
@@ -184,8 +184,8 @@ def test_an_answer_between_asking_and_waiting_is_not_slept_through(
     shipments.wait_for_answer(database, job, "pacs", uid, T0 + TIMEOUT_S)
     assert share(database, job, "pacs").next_attempt_at == 0.0
     # and one that comes before the job itself is put off is not, either
-    jobs.defer(database, job, T0 + TIMEOUT_S, "waits", T0 + 2, is_failure=False)
-    assert jobs.publishable(database, T0 + 3, lambda _: False) != []
+    progress.defer(database, job, T0 + TIMEOUT_S, "waits", T0 + 2, is_failure=False)
+    assert publishing.publishable(database, T0 + 3, lambda _: False) != []
 
 
 def test_what_is_not_kept_is_sent_again_as_the_same_bytes_and_then_given_up(
@@ -323,7 +323,7 @@ def test_a_destination_that_is_no_longer_named_is_not_waited_for(
     pending(courier(gone, stays), job, load(database, job, ("gone", "stays"), kept), T0)
     courier(stays).carry(job, load(database, job, ("stays",), kept), T0 + 1)
     assert len(stays.sent) == 1
-    jobs.finish(database, job, ("stays",), T0 + 2)
+    progress.finish(database, job, ("stays",), T0 + 2)
 
 
 def test_an_operators_retry_starts_every_share_again(
@@ -333,8 +333,8 @@ def test_an_operators_retry_starts_every_share_again(
     loads = load(database, job, ("pacs",), write_object(tmp_path, "2.25.1"))
     with pytest.raises(DestinationRefused):
         courier(refusing).carry(job, loads, T0)
-    jobs.shelve(database, job, JobState.FAILED, "rejected", "unknown AE title", "", T0)
-    jobs.retry(database, job.study_uid, T0 + 1)
+    progress.shelve(database, job, JobState.FAILED, "rejected", "unknown AE title", "", T0)
+    operating.retry(database, job.study_uid, T0 + 1)
     with database.reading() as session:
         row = session.get_one(Shipment, (job.job_id, "pacs"))
         assert (row.state, row.attempts, row.code) == (ShipmentState.WAITING, 0, "")
@@ -356,7 +356,7 @@ def test_a_retry_drafts_anew_only_what_has_arrived_nowhere_for_certain(
     waits = pending(courier(pacs), job, loads, T0)
     with pytest.raises(DestinationRefused) as caught:
         courier(pacs).carry(job, loads, waits.until)
-    jobs.shelve(database, job, JobState.FAILED, caught.value.code, caught.value.reason, "", waits.until)
+    progress.shelve(database, job, JobState.FAILED, caught.value.code, caught.value.reason, "", waits.until)
     # When an operator has it tried again, then another draft is made only if no report can be there already
-    jobs.retry(database, job.study_uid, waits.until + 1)
-    assert [one.stage for one in jobs.publishable(database, waits.until + 2, lambda _: False)] == [stage]
+    operating.retry(database, job.study_uid, waits.until + 1)
+    assert [one.stage for one in publishing.publishable(database, waits.until + 2, lambda _: False)] == [stage]

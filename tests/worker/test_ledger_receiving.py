@@ -8,7 +8,7 @@ import pytest
 from support.ledger import STUDY, new_ledger, receive, received
 
 from pirtad.worker.contract import JobState, Stage, StudyState
-from pirtad.worker.ledger import deliveries, jobs, receiving, registering, views
+from pirtad.worker.ledger import claiming, deliveries, operating, progress, publishing, receiving, registering, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.receiving import Opened
 from pirtad.worker.ledger.registering import Registration
@@ -19,18 +19,18 @@ def never_dead(_owner: str) -> bool:
 
 
 def run_to_the_end(database: Database, job_id: str, now: float) -> None:
-    (message,) = [m for m in jobs.publishable(database, now, never_dead) if m.job_id == job_id]
+    (message,) = [m for m in publishing.publishable(database, now, never_dead) if m.job_id == job_id]
     while True:
-        claimed = jobs.claim(database, message, "worker", now, 30, never_dead)
+        claimed = claiming.claim(database, message, "worker", now, 30, never_dead)
         assert claimed is not None
         if claimed.stage is Stage.DELIVER:
             kept = deliveries.KeptObject("narrative", "2.25.1", "0" * 64, "results/2.25.1.dcm")
             deliveries.keep(database, claimed, "PACS", [kept])
             deliveries.mark_delivered(database, claimed, "PACS", kept, 0x0000, now)
-            jobs.finish(database, claimed, "PACS", now)
+            progress.finish(database, claimed, "PACS", now)
             return
         following = {Stage.PREPARE: Stage.INFER, Stage.INFER: Stage.DELIVER}[claimed.stage]
-        message = jobs.advance(database, claimed, following, now)
+        message = progress.advance(database, claimed, following, now)
 
 
 def test_the_first_image_opens_a_study(database: Database) -> None:
@@ -66,8 +66,8 @@ def test_the_same_uid_with_other_bytes_is_kept_and_the_newest_is_used(database: 
     assert registering.register(database, received(1, content="other"), 1.0) is Registration.CONFLICT
 
     _, job_id = receiving.open_job(database, STUDY, 20.0)
-    (message,) = jobs.publishable(database, 20.0, never_dead)
-    claimed = jobs.claim(database, message, "worker", 20.0, 30, never_dead)
+    (message,) = publishing.publishable(database, 20.0, never_dead)
+    claimed = claiming.claim(database, message, "worker", 20.0, 30, never_dead)
 
     assert claimed is not None
     assert claimed.job_id == job_id
@@ -90,8 +90,8 @@ def test_images_that_come_before_the_report_is_composed_supersede_the_job(databa
     # Given a job under way
     receive(database, 1)
     _, old = receiving.open_job(database, STUDY, 10.0)
-    (message,) = jobs.publishable(database, 10.0, never_dead)
-    claimed = jobs.claim(database, message, "worker", 10.0, 30, never_dead)
+    (message,) = publishing.publishable(database, 10.0, never_dead)
+    claimed = claiming.claim(database, message, "worker", 10.0, 30, never_dead)
     assert claimed is not None
 
     # When another image comes and the study is complete again
@@ -101,9 +101,9 @@ def test_images_that_come_before_the_report_is_composed_supersede_the_job(databa
     # Then the new job has both images, and the old one's worker has lost its claim
     assert opened is Opened.OPENED
     assert new != old
-    with pytest.raises(jobs.ClaimLost):
-        jobs.advance(database, claimed, Stage.INFER, 31.0)
-    assert [m.job_id for m in jobs.publishable(database, 31.0, never_dead)] == [new]
+    with pytest.raises(claiming.ClaimLost):
+        progress.advance(database, claimed, Stage.INFER, 31.0)
+    assert [m.job_id for m in publishing.publishable(database, 31.0, never_dead)] == [new]
 
 
 def test_images_after_the_report_are_kept_and_noted_and_make_no_second_report(database: Database) -> None:
@@ -114,7 +114,7 @@ def test_images_after_the_report_are_kept_and_noted_and_make_no_second_report(da
     receive(database, 2, now=50.0)
     assert receiving.open_job(database, STUDY, 70.0) == (Opened.LATE, job_id)
 
-    assert jobs.publishable(database, 80.0, never_dead) == []
+    assert publishing.publishable(database, 80.0, never_dead) == []
     (view,) = views.studies(database)
     assert view.state is StudyState.REPORTED
     assert view.note == "1 image came after the report was drafted: kept, and not reported"
@@ -136,12 +136,12 @@ def test_images_that_were_replaced_after_the_report_are_a_warning(database: Data
 def test_a_cancelled_study_stays_cancelled_when_more_images_come(database: Database) -> None:
     receive(database, 1)
     _, job_id = receiving.open_job(database, STUDY, 10.0)
-    jobs.cancel(database, STUDY, 11.0)
+    operating.cancel(database, STUDY, 11.0)
     receive(database, 2, now=50.0)
 
     assert receiving.open_job(database, STUDY, 70.0) == (Opened.LATE, job_id)
 
-    assert jobs.publishable(database, 80.0, never_dead) == []
+    assert publishing.publishable(database, 80.0, never_dead) == []
     (view,) = views.studies(database)
     assert (view.state, view.note) == (
         StudyState.CANCELLED,
@@ -155,11 +155,11 @@ def test_claiming_and_receiving_at_once_do_not_wait_for_each_other(database: Dat
     receiving.open_job(database, STUDY, 0.0)
 
     def work(now: float) -> None:
-        for message in jobs.publishable(database, now, never_dead):
-            claimed = jobs.claim(database, message, "worker", now, 30, never_dead)
+        for message in publishing.publishable(database, now, never_dead):
+            claimed = claiming.claim(database, message, "worker", now, 30, never_dead)
             if claimed is not None:
-                with suppress(jobs.ClaimLost):
-                    jobs.defer(database, claimed, now, "again", now, is_failure=False)
+                with suppress(claiming.ClaimLost):
+                    progress.defer(database, claimed, now, "again", now, is_failure=False)
 
     def arrive(number: float) -> None:
         receive(database, int(number), now=number)
@@ -176,10 +176,10 @@ def test_more_images_for_a_study_that_was_set_aside_try_again(database: Database
     # Given a study set aside for want of an ADC
     receive(database, 1)
     receiving.open_job(database, STUDY, 10.0)
-    (message,) = jobs.publishable(database, 10.0, never_dead)
-    claimed = jobs.claim(database, message, "worker", 10.0, 30, never_dead)
+    (message,) = publishing.publishable(database, 10.0, never_dead)
+    claimed = claiming.claim(database, message, "worker", 10.0, 30, never_dead)
     assert claimed is not None
-    jobs.shelve(database, claimed, JobState.SET_ASIDE, "no_adc", "no ADC series", "send it", 11.0)
+    progress.shelve(database, claimed, JobState.SET_ASIDE, "no_adc", "no ADC series", "send it", 11.0)
 
     # When the ADC arrives
     receive(database, 2, now=60.0)

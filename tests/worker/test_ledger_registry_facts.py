@@ -9,9 +9,9 @@ from support.filled_ledger import claimed, receive, report
 from support.ledger import STUDY
 
 from pirtad.worker.contract import JobState, Stage
-from pirtad.worker.ledger import jobs, receiving, registry_facts, views
+from pirtad.worker.ledger import operating, progress, receiving, registry_facts, views
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import NotPossible
+from pirtad.worker.ledger.operating import NotPossible
 from pirtad.worker.ledger.registry_facts import Giving
 
 
@@ -43,23 +43,23 @@ def test_they_are_taken_up_to_the_draft_and_not_from_there(database: Database) -
     assert "draft to come" in give(database, 1)
     prepare = claimed(database, job_id, Stage.PREPARE, 2.0)
     give(database, 2)
-    jobs.advance(database, prepare, Stage.INFER, 3.0)
+    progress.advance(database, prepare, Stage.INFER, 3.0)
     give(database, 3)
     infer = claimed(database, job_id, Stage.INFER, 4.0)
     with pytest.raises(NotPossible, match="pirtad cancel"):
         give(database, 4)
     # An attempt that came to nothing is followed by another, which sees what was given in between
-    jobs.defer(database, infer, 6.0, "no server", 5.0, is_failure=False)
+    progress.defer(database, infer, 6.0, "no server", 5.0, is_failure=False)
     give(database, 5)
     infer = claimed(database, job_id, Stage.INFER, 7.0)
-    jobs.advance(database, infer, Stage.DELIVER, 8.0)
+    progress.advance(database, infer, Stage.DELIVER, 8.0)
     with pytest.raises(NotPossible, match="pirtad cancel"):
         give(database, 6)
     assert kept(database) == 5
     # What the refusal says can be done can be done
-    jobs.cancel(database, STUDY, 9.0)
+    operating.cancel(database, STUDY, 9.0)
     assert "retried" in give(database, 7)
-    assert jobs.retry(database, STUDY, 10.0).stage is Stage.PREPARE
+    assert operating.retry(database, STUDY, 10.0).stage is Stage.PREPARE
     assert kept(database) == 7
 
 
@@ -76,7 +76,7 @@ def test_a_study_set_aside_takes_facts_for_its_retry(database: Database) -> None
     receive(database, STUDY, 0.0)
     _, job_id = receiving.open_job(database, STUDY, 1.0)
     job = claimed(database, job_id, Stage.PREPARE, 2.0)
-    jobs.shelve(database, job, JobState.SET_ASIDE, "no_dwi", "no DWI", "", 3.0)
+    progress.shelve(database, job, JobState.SET_ASIDE, "no_dwi", "no DWI", "", 3.0)
     assert "retried" in give(database)
 
 

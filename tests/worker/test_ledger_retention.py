@@ -14,9 +14,9 @@ from sqlalchemy import func, inspect, select
 from support.ledger import STUDY, receive, received
 from support.shipping import at_delivery
 
-from pirtad.worker.contract import Stage
+from pirtad.worker.contract import JobMessage, Stage
+from pirtad.worker.ledger import claiming, deliveries, operating, progress, receiving, retention, retention_facts, views
 from pirtad.worker.ledger import database as database_module
-from pirtad.worker.ledger import deliveries, jobs, receiving, retention, retention_facts, views
 from pirtad.worker.ledger.database import Database, open_ledger
 from pirtad.worker.ledger.deliveries import KeptObject
 from pirtad.worker.ledger.registering import Registration
@@ -32,7 +32,7 @@ def reported(database: Database, study_uid: str = STUDY) -> str:
     kept = KeptObject("narrative", f"2.25.{abs(hash(study_uid))}", "0" * 64, "results/x.dcm")
     deliveries.keep(database, job, "PACS", [kept])
     deliveries.mark_delivered(database, job, "PACS", kept, 0x0000, 1001.0)
-    jobs.finish(database, job, "PACS", 1001.0)
+    progress.finish(database, job, "PACS", 1001.0)
     return job.job_id
 
 
@@ -100,16 +100,16 @@ def test_a_job_that_is_taken_up_at_that_moment_keeps_its_images(database: Databa
         uid = f"{STUDY}.{number}"
         receive(database, 1, study_uid=uid)
         _, job_id = receiving.open_job(database, uid, 1.0)
-        jobs.cancel(database, uid, 2.0)
+        operating.cancel(database, uid, 2.0)
         barrier = threading.Barrier(2)
         done: dict[str, bool] = {}
 
         def retry(uid: str = uid, barrier: threading.Barrier = barrier, done: dict[str, bool] = done) -> None:
             barrier.wait()
             try:
-                jobs.retry(database, uid, NOW)
+                operating.retry(database, uid, NOW)
                 done["retried"] = True
-            except jobs.NotPossible:
+            except operating.NotPossible:
                 done["retried"] = False
 
         thread = threading.Thread(target=retry)
@@ -117,13 +117,13 @@ def test_a_job_that_is_taken_up_at_that_moment_keeps_its_images(database: Databa
         barrier.wait()
         try:
             done["forgotten"] = retention.forget(database, uid, NOW) is not None
-        except jobs.NotPossible:
+        except operating.NotPossible:
             done["forgotten"] = False
         thread.join()
         outcomes.append((done["retried"], done["forgotten"]))
         # Then a claim finds files exactly if the retry was first
-        message = jobs.JobMessage(job_id, Stage.PREPARE)
-        taken = jobs.claim(database, message, "me", NOW, 1e9, lambda _owner: False)
+        message = JobMessage(job_id, Stage.PREPARE)
+        taken = claiming.claim(database, message, "me", NOW, 1e9, lambda _owner: False)
         assert (taken is not None) == done["retried"]
         with database.reading() as session:
             of_study = Instance.sop_instance_uid == f"{uid}.1.1"
@@ -132,13 +132,13 @@ def test_a_job_that_is_taken_up_at_that_moment_keeps_its_images(database: Databa
 
 
 def test_a_study_that_is_not_there_any_more_or_at_work_is_not_forgotten(database: Database) -> None:
-    with pytest.raises(jobs.NotPossible, match="no study"):
+    with pytest.raises(operating.NotPossible, match="no study"):
         retention.forget(database, "1.2.404", NOW)
     receive(database, 1)
-    with pytest.raises(jobs.NotPossible, match="receiving"):
+    with pytest.raises(operating.NotPossible, match="receiving"):
         retention.forget(database, STUDY, NOW)
     receiving.open_job(database, STUDY, 1.0)
-    with pytest.raises(jobs.NotPossible, match="work under way"):
+    with pytest.raises(operating.NotPossible, match="work under way"):
         retention.forget(database, STUDY, NOW)
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Removal)) == 0

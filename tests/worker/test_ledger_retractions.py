@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from support.ledger import STUDY, receive
+from sqlalchemy import select, update
+from support.ledger import STUDY, receive, received
 
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
-from pirtad.worker.ledger import deliveries, jobs, receiving, retractions, views
+from pirtad.worker.ledger import (
+    claiming,
+    deliveries,
+    looks,
+    operating,
+    priority,
+    progress,
+    publishing,
+    receiving,
+    retention,
+    retractions,
+    revisions,
+    views,
+)
+from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import RETRACTION, KeptObject
-from pirtad.worker.ledger.jobs import ClaimedJob, NotPossible
-from pirtad.worker.ledger.retractions import Requested
+from pirtad.worker.ledger.looks import Counts, Seen
+from pirtad.worker.ledger.operating import NotPossible
+from pirtad.worker.ledger.retractions import Answer, Requested
+from pirtad.worker.ledger.tables import Delivery, Job, Retraction, Study
 from pirtad.worker.rejection import MAX_WORDS, RejectionReason
 
 PACS = "ORTHANC@127.0.0.1:4242"
@@ -25,23 +45,23 @@ def alive(_owner: str) -> bool:
 
 
 def take(database: Database, message: JobMessage, now: float) -> ClaimedJob:
-    claimed = jobs.claim(database, message, "worker", now, 30.0, alive)
+    claimed = claiming.claim(database, message, "worker", now, 30.0, alive)
     assert claimed is not None
     return claimed
 
 
 def at_last_stage(database: Database, message: JobMessage, now: float) -> ClaimedJob:
     prepare = take(database, message, now)
-    infer = take(database, jobs.advance(database, prepare, Stage.INFER, now), now)
-    jobs.keep_report(database, infer, "anterior", "the report")
-    return take(database, jobs.advance(database, infer, Stage.DELIVER, now), now)
+    infer = take(database, progress.advance(database, prepare, Stage.INFER, now), now)
+    progress.keep_report(database, infer, "anterior", "the report")
+    return take(database, progress.advance(database, infer, Stage.DELIVER, now), now)
 
 
 @pytest.fixture
 def message(database: Database) -> JobMessage:
     receive(database, 1, 2)
     receiving.open_job(database, STUDY, 10.0)
-    (ready,) = jobs.publishable(database, 10.0, alive)
+    (ready,) = publishing.publishable(database, 10.0, alive)
     return ready
 
 
@@ -52,7 +72,7 @@ def reported(database: Database, message: JobMessage) -> JobMessage:
     deliveries.keep(database, claimed, PACS, [NARRATIVE, MEASUREMENTS])
     for kept in (NARRATIVE, MEASUREMENTS):
         deliveries.mark_delivered(database, claimed, PACS, kept, 0x0000, 12.0)
-    jobs.finish(database, claimed, PACS, 13.0)
+    progress.finish(database, claimed, PACS, 13.0)
     return JobMessage(claimed.job_id, Stage.DELIVER)
 
 
@@ -60,14 +80,14 @@ def request(database: Database, words: str = WHY, now: float = 20.0, **changes: 
     facts = {"reason": RejectionReason.PATIENT_SAFETY, "destination": PACS, "is_moved": False} | changes
     reason, destination, is_moved = facts["reason"], str(facts["destination"]), bool(facts["is_moved"])
     assert isinstance(reason, RejectionReason)
-    return retractions.request(database, STUDY, reason, words, destination, now, is_moved=is_moved)
+    return retractions.request(database, STUDY, reason, words, destination, now, is_moved=is_moved).requested
 
 
 def deliver_note(database: Database, message: JobMessage, now: float) -> None:
     claimed = take(database, message, now)
     deliveries.keep(database, claimed, PACS, [NOTE])
     deliveries.mark_delivered(database, claimed, PACS, NOTE, 0x0000, now)
-    jobs.finish(database, claimed, PACS, now)
+    progress.finish(database, claimed, PACS, now)
 
 
 def state(database: Database) -> StudyState:
@@ -79,7 +99,7 @@ def test_a_request_brings_the_job_back_for_one_note(database: Database, reported
     # When an operator withdraws what was delivered
     assert request(database) is Requested.REQUESTED
     # Then the dispatcher publishes the job at its last stage, and it says what it is about
-    assert jobs.publishable(database, 20.0, alive) == [reported]
+    assert publishing.publishable(database, 20.0, alive) == [reported]
     assert state(database) is StudyState.WITHDRAWING
     claimed = take(database, reported, 21.0)
     assert state(database) is StudyState.WITHDRAWING
@@ -89,7 +109,7 @@ def test_a_request_brings_the_job_back_for_one_note(database: Database, reported
     assert WHY not in repr(withdrawal)
     assert [kept.sop_instance_uid for kept in retractions.delivered_objects(database, claimed)] == ["2.25.7", "2.25.8"]
     # and waits like any other job while the PACS is down
-    jobs.defer(database, claimed, 40.0, "PACS down", 22.0, is_failure=False)
+    progress.defer(database, claimed, 40.0, "PACS down", 22.0, is_failure=False)
     assert state(database) is StudyState.WITHDRAWING
     # until the note has arrived
     deliver_note(database, reported, 41.0)
@@ -115,7 +135,7 @@ def test_asked_again_nothing_happens(database: Database, reported: JobMessage) -
     assert request(database, now=21.0) is Requested.UNDER_WAY
     deliver_note(database, reported, 22.0)
     assert request(database, now=23.0) is Requested.WITHDRAWN
-    assert jobs.publishable(database, 1e6, alive) == []
+    assert publishing.publishable(database, 1e6, alive) == []
     # and for another reason there is no second note
     for changes in ({"words": "Useless."}, {"reason": RejectionReason.QUALITY}):
         with pytest.raises(NotPossible, match="second note"):
@@ -124,15 +144,15 @@ def test_asked_again_nothing_happens(database: Database, reported: JobMessage) -
 
 def test_a_note_that_was_refused_is_sent_again_when_asked(database: Database, reported: JobMessage) -> None:
     request(database)
-    for ask in (lambda: request(database, now=30.0), lambda: jobs.retry(database, STUDY, 30.0)):
+    for ask in (lambda: request(database, now=30.0), lambda: operating.retry(database, STUDY, 30.0)):
         claimed = take(database, reported, 21.0)
-        jobs.shelve(database, claimed, JobState.FAILED, "refused", "SOP class not supported", "allow it", 22.0)
+        progress.shelve(database, claimed, JobState.FAILED, "refused", "SOP class not supported", "allow it", 22.0)
         (view,) = views.studies(database)
         assert view.state is StudyState.FAILED
         assert view.reason == "the note that withdraws the report was not delivered: SOP class not supported"
         ask()
         assert state(database) is StudyState.WITHDRAWING
-        assert jobs.publishable(database, 30.0, alive) == [reported]
+        assert publishing.publishable(database, 30.0, alive) == [reported]
     deliver_note(database, reported, 31.0)
     assert state(database) is StudyState.WITHDRAWN
 
@@ -143,21 +163,21 @@ def test_only_what_was_delivered_is_withdrawn(database: Database, message: JobMe
         request(database)
     claimed = at_last_stage(database, message, 11.0)
     deliveries.keep(database, claimed, PACS, [NARRATIVE, MEASUREMENTS])
-    jobs.shelve(database, claimed, JobState.FAILED, "refused", "not supported", "allow it", 12.0)
+    progress.shelve(database, claimed, JobState.FAILED, "refused", "not supported", "allow it", 12.0)
     with pytest.raises(NotPossible, match="nothing to withdraw"):
         request(database)
     # Given a part delivered, then that part is
-    jobs.retry(database, STUDY, 13.0)
+    operating.retry(database, STUDY, 13.0)
     claimed = at_last_stage(database, message, 14.0)
     deliveries.mark_delivered(database, claimed, PACS, NARRATIVE, 0x0000, 15.0)
-    jobs.shelve(database, claimed, JobState.FAILED, "refused", "not supported", "allow it", 16.0)
+    progress.shelve(database, claimed, JobState.FAILED, "refused", "not supported", "allow it", 16.0)
     assert request(database) is Requested.REQUESTED
     claimed = take(database, JobMessage(claimed.job_id, Stage.DELIVER), 21.0)
     assert [kept.role for kept in retractions.delivered_objects(database, claimed)] == ["narrative"]
     # and what was not is no longer waited for
     deliveries.keep(database, claimed, PACS, [NOTE])
     deliveries.mark_delivered(database, claimed, PACS, NOTE, 0x0000, 22.0)
-    jobs.finish(database, claimed, PACS, 22.0)
+    progress.finish(database, claimed, PACS, 22.0)
     assert state(database) is StudyState.WITHDRAWN
 
 
@@ -177,7 +197,7 @@ def test_a_reason_is_words(database: Database, reported: JobMessage, words: str)
 def test_a_withdrawal_is_not_called_back(database: Database, reported: JobMessage) -> None:
     request(database)
     with pytest.raises(NotPossible, match="not called back"):
-        jobs.cancel(database, STUDY, 21.0)
+        operating.cancel(database, STUDY, 21.0)
 
 
 def test_what_is_not_known_is_not_withdrawn(database: Database) -> None:
@@ -194,7 +214,7 @@ def test_a_withdrawn_study_is_drafted_anew_on_all_its_images(database: Database,
     (view,) = views.studies(database)
     assert view.note == "1 image came after the report was withdrawn: kept, and not reported"
     # When an operator asks for another draft
-    anew = jobs.retry(database, STUDY, 40.0)
+    anew = operating.retry(database, STUDY, 40.0)
     # Then it is another job, on all three images, and tells which note came before it
     assert (anew.job_id != reported.job_id, anew.stage) == (True, Stage.PREPARE)
     claimed = take(database, anew, 41.0)
@@ -213,9 +233,249 @@ def test_a_withdrawn_study_is_drafted_anew_on_all_its_images(database: Database,
 def test_more_images_before_the_new_draft_is_composed_are_taken_up(database: Database, reported: JobMessage) -> None:
     request(database)
     deliver_note(database, reported, 21.0)
-    anew = jobs.retry(database, STUDY, 30.0)
+    anew = operating.retry(database, STUDY, 30.0)
     receive(database, 3, now=31.0)
     outcome, job_id = receiving.open_job(database, STUDY, 32.0)
     assert outcome is receiving.Opened.OPENED
     assert job_id not in (anew.job_id, reported.job_id)
-    assert jobs.publishable(database, 33.0, alive) == [JobMessage(job_id, Stage.PREPARE)]
+    assert publishing.publishable(database, 33.0, alive) == [JobMessage(job_id, Stage.PREPARE)]
+
+
+FIRST = KeptObject("narrative", "2.25.1", "d" * 64, "results/2.25.1.dcm")
+
+
+def look(database: Database, *used: int) -> None:
+    """A look that takes these images for the pair."""
+    every = frozenset({f"{STUDY}.1"})
+    uids = tuple(received(number).sop_instance_uid for number in used)
+    seen = Seen(True, Counts.MET, uids, every, frozenset(), "", "")
+    looks.keep_look(database, STUDY, looks.files_of(database, STUDY), seen, 5.0)
+
+
+def report(database: Database, used: tuple[int, ...], now: float, *objects: KeptObject, to: str = PACS) -> str:
+    """The job that is there drafts from these images and delivers these objects; returns its id."""
+    receiving.open_job(database, STUDY, now)
+    (message,) = publishing.publishable(database, now, alive)
+    prepare = take(database, message, now)
+    revisions.keep_used(database, prepare, [received(number).sop_instance_uid for number in used])
+    infer = take(database, progress.advance(database, prepare, Stage.INFER, now), now)
+    deliver = take(database, progress.advance(database, infer, Stage.DELIVER, now), now)
+    deliveries.keep(database, deliver, to, objects)
+    for kept in objects:
+        deliveries.mark_delivered(database, deliver, to, kept, 0x0000, now)
+    if objects:
+        progress.finish(database, deliver, to, now)
+    else:
+        progress.shelve(database, deliver, JobState.FAILED, "refused", "not supported", "allow it", now)
+    return deliver.job_id
+
+
+@pytest.fixture
+def first(database: Database) -> str:
+    """The job of a delivered report, of which more images make another one."""
+    receive(database, 1, 2)
+    look(database, 1, 2)
+    first = report(database, (1, 2), 10.0, FIRST)
+    receive(database, 3, now=11.0)
+    look(database, 1, 2, 3)
+    return first
+
+
+@pytest.fixture
+def revised(database: Database, first: str) -> tuple[str, str]:
+    """The jobs of a delivered report and of the delivered one that revises it."""
+    return first, report(database, (1, 2, 3), 12.0, NARRATIVE, MEASUREMENTS)
+
+
+def ask(database: Database, job_id: str | None = None, words: str = WHY, now: float = 20.0) -> Answer:
+    return retractions.request(
+        database, STUDY, RejectionReason.PATIENT_SAFETY, words, (PACS, OTHER), now, job_id=job_id
+    )
+
+
+OTHER = "OTHER@10.0.0.1:104"
+
+
+def states(database: Database) -> dict[str, JobState]:
+    with database.reading() as session:
+        return {job.id: JobState(job.state) for job in session.scalars(select(Job))}
+
+
+def test_one_note_withdraws_a_report_and_the_one_that_it_revises(database: Database, revised: tuple[str, str]) -> None:
+    first, second = revised
+    # Given the operator is shown all that was delivered, and which of it is of which result
+    found = retractions.withdrawable(database, STUDY)
+    assert found is not None
+    assert (found.job_ids, found.results) == ((second, first), (first, second, second))
+    # When the study's report is withdrawn
+    answer = ask(database)
+    assert answer == Answer(Requested.REQUESTED, ("2.25.1", "2.25.7", "2.25.8"))
+    # Then one job delivers one note about all of it
+    assert publishing.publishable(database, 20.0, alive) == [JobMessage(second, Stage.DELIVER)]
+    claimed = take(database, JobMessage(second, Stage.DELIVER), 21.0)
+    named = [kept.sop_instance_uid for kept in retractions.delivered_objects(database, claimed)]
+    assert named == ["2.25.1", "2.25.7", "2.25.8"]
+    assert ask(database, now=22.0) == Answer(Requested.UNDER_WAY, answer.withdraws)
+    # and neither is withdrawn before it has arrived, and both are once it has
+    assert states(database)[first] is JobState.DONE
+    deliveries.keep(database, claimed, PACS, [NOTE])
+    deliveries.mark_delivered(database, claimed, PACS, NOTE, 0x0000, 23.0)
+    progress.finish(database, claimed, PACS, 23.0)
+    assert states(database) == {first: JobState.WITHDRAWN, second: JobState.WITHDRAWN}
+    assert state(database) is StudyState.WITHDRAWN
+    detail = views.study(database, STUDY)
+    assert detail is not None
+    assert detail.withdraws == answer.withdraws
+    assert ask(database, now=24.0) == Answer(Requested.WITHDRAWN, answer.withdraws)
+    assert publishing.publishable(database, 1e6, alive) == []
+
+
+def test_a_note_about_several_reports_goes_wherever_any_of_them_is(database: Database, first: str) -> None:
+    second = report(database, (1, 2, 3), 12.0, NARRATIVE, to=OTHER)
+    ask(database)
+    claimed = take(database, JobMessage(second, Stage.DELIVER), 21.0)
+    assert set(deliveries.destinations_with(database, claimed)) == {PACS, OTHER}
+
+
+def test_an_earlier_report_is_withdrawn_behind_the_one_that_holds(database: Database, revised: tuple[str, str]) -> None:
+    first, second = revised
+    # When the earlier report alone is withdrawn
+    assert ask(database, first) == Answer(Requested.REQUESTED, ("2.25.1",))
+    # Then the study goes on showing the report that holds
+    claimed = take(database, JobMessage(first, Stage.DELIVER), 21.0)
+    assert state(database) is StudyState.REPORTED
+    # but for a note that does not arrive, which a person must know of
+    progress.shelve(database, claimed, JobState.FAILED, "refused", "not supported", "allow it", 22.0)
+    (view,) = views.studies(database)
+    assert view.state is StudyState.REPORTED
+    assert "of an earlier report, the note that withdraws the report was not delivered: not supported" in view.note
+    assert ask(database, first).requested is Requested.AGAIN
+    deliver_note(database, JobMessage(first, Stage.DELIVER), 23.0)
+    (view,) = views.studies(database)
+    assert (view.state, view.note) == (StudyState.REPORTED, "")
+    assert states(database) == {first: JobState.WITHDRAWN, second: JobState.DONE}
+    # and later the other one too, by a note that names it alone
+    assert ask(database, words="Another reason.", now=30.0) == Answer(Requested.REQUESTED, ("2.25.7", "2.25.8"))
+
+
+def test_the_newest_report_alone_is_withdrawn_by_its_name_and_the_rest_later(
+    database: Database, revised: tuple[str, str]
+) -> None:
+    first, second = revised
+    assert ask(database, second).withdraws == ("2.25.7", "2.25.8")
+    with pytest.raises(NotPossible, match="is being withdrawn: wait"):
+        ask(database, first)
+    deliver_note(database, JobMessage(second, Stage.DELIVER), 21.0)
+    assert states(database) == {first: JobState.DONE, second: JobState.WITHDRAWN}
+    assert ask(database, now=30.0) == Answer(Requested.REQUESTED, ("2.25.1",))
+    # and the study does not forget meanwhile that the newest one is withdrawn
+    assert state(database) is StudyState.WITHDRAWN
+
+
+def test_a_report_is_withdrawn_though_its_revision_never_arrived(database: Database, first: str) -> None:
+    # Given a revision that failed before anything of it was delivered
+    second = report(database, (1, 2, 3), 12.0)
+    # When the study's report is withdrawn
+    assert ask(database) == Answer(Requested.REQUESTED, ("2.25.1",))
+    deliver_note(database, JobMessage(first, Stage.DELIVER), 21.0)
+    assert (states(database)[first], state(database)) == (JobState.WITHDRAWN, StudyState.FAILED)
+    # Then the failed one, tried again, is another try and revises nothing
+    operating.retry(database, STUDY, 30.0)
+    claimed = take(database, publishing.publishable(database, 30.0, alive)[0], 30.0)
+    assert claimed.job_id == second
+    assert revisions.background_of(database, claimed).revised is None
+
+
+def test_where_one_note_can_not_be_made_each_report_is_withdrawn_by_its_name(
+    database: Database, revised: tuple[str, str]
+) -> None:
+    first, second = revised
+    # Given a note about both that a worker could not make
+    ask(database)
+    claimed = take(database, JobMessage(second, Stage.DELIVER), 21.0)
+    progress.shelve(database, claimed, JobState.FAILED, "patient-mismatch", "two patients", "", 22.0)
+    # Then each gets one of its own
+    assert ask(database, second, "Other words.", 23.0) == Answer(Requested.REQUESTED, ("2.25.7", "2.25.8"))
+    deliver_note(database, JobMessage(second, Stage.DELIVER), 24.0)
+    assert ask(database, first, now=25.0).withdraws == ("2.25.1",)
+
+
+def test_a_note_that_may_have_arrived_is_the_only_one(database: Database, revised: tuple[str, str]) -> None:
+    first, second = revised
+    ask(database)
+    claimed = take(database, JobMessage(second, Stage.DELIVER), 21.0)
+    deliveries.keep(database, claimed, PACS, [NOTE])
+    deliveries.mark_tried(database, claimed, PACS, NOTE, 21.0)
+    progress.shelve(database, claimed, JobState.FAILED, "refused", "not supported", "", 22.0)
+    with pytest.raises(NotPossible, match="second note"):
+        ask(database, first, "Other words.", 23.0)
+    assert ask(database, first, now=23.0) == Answer(Requested.AGAIN, ("2.25.1", "2.25.7", "2.25.8"))
+
+
+def test_a_report_whose_kept_objects_were_removed_is_not_withdrawn_in_silence(
+    database: Database, revised: tuple[str, str]
+) -> None:
+    first, second = revised
+    with database.transaction() as session:
+        session.execute(update(Delivery).where(Delivery.job_id == first).values(removed_at=15.0))
+    with pytest.raises(NotPossible, match=f"kept objects of job {first} were removed"):
+        ask(database)
+    assert ask(database, second).requested is Requested.REQUESTED
+
+
+def test_a_job_of_another_study_is_not_withdrawn_with_this_one(database: Database, revised: tuple[str, str]) -> None:
+    with pytest.raises(NotPossible, match="has no job"):
+        ask(database, "another")
+
+
+def test_two_operators_at_once_make_one_note(database: Database, revised: tuple[str, str]) -> None:
+    first, second = revised
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: ask(database, now=20.0 + number), range(16)))
+    assert Counter(answer.requested for answer in answers) == {Requested.REQUESTED: 1, Requested.UNDER_WAY: 15}
+    assert {answer.withdraws for answer in answers} == {("2.25.1", "2.25.7", "2.25.8")}
+    with database.reading() as session:
+        rows = session.scalars(select(Retraction)).all()
+        assert {(row.job_id, row.note_job_id) for row in rows} == {(first, second), (second, second)}
+
+
+def test_a_withdrawal_and_more_images_at_once_do_not_wait_for_each_other(
+    database: Database, revised: tuple[str, str]
+) -> None:
+    first, second = revised
+
+    def bring(number: int) -> None:
+        receive(database, 100 + number, now=30.0 + number)
+        receiving.open_job(database, STUDY, 31.0 + number)
+
+    with ThreadPoolExecutor(4) as pool:
+        brought = [pool.submit(bring, number) for number in range(8)]
+        asked = [pool.submit(ask, database, None, WHY, 30.0 + number) for number in range(4)]
+        for future in (*brought, *asked):
+            future.result(timeout=60)
+    # Then no job was opened beside the note, and the images wait for a person or for the note
+    assert set(states(database)) == {first, second}
+    deliver_note(database, JobMessage(second, Stage.DELIVER), 50.0)
+    assert set(states(database).values()) == {JobState.WITHDRAWN}
+
+
+def test_a_report_that_was_in_time_is_not_overdue_for_being_withdrawn(database: Database, reported: JobMessage) -> None:
+    with database.transaction() as session:
+        session.execute(update(Job).values(images_at=10.0, due_at=100.0))
+    request(database, now=200.0)
+    assert priority.mark_missed(database, 300.0) == []
+
+
+def test_results_are_kept_while_a_note_about_them_is_not_out(database: Database, revised: tuple[str, str]) -> None:
+    # Given a study whose images were removed, and the note about its earlier report given up
+    first, _ = revised
+    ask(database, first)
+    claimed = take(database, JobMessage(first, Stage.DELIVER), 21.0)
+    progress.shelve(database, claimed, JobState.FAILED, "refused", "not supported", "allow it", 22.0)
+    with database.transaction() as session:
+        session.execute(update(Study).values(removed_at=23.0))
+    # Then the objects that it is made from stay
+    assert retention.remove_results(database, 1e6, 1e6) == []
+    ask(database, first, now=24.0)
+    deliver_note(database, JobMessage(first, Stage.DELIVER), 25.0)
+    assert [one.study_uid for one in retention.remove_results(database, 1e6, 1e6)] == [STUDY]

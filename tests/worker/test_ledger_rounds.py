@@ -6,9 +6,20 @@ import pytest
 from support.ledger import STUDY, receive, received
 
 from pirtad.worker.contract import JobState, Priority, Stage, StartedBy, StudyState
-from pirtad.worker.ledger import deliveries, jobs, looks, priority, receiving, registering, revisions, views
+from pirtad.worker.ledger import (
+    claiming,
+    deliveries,
+    looks,
+    priority,
+    progress,
+    publishing,
+    receiving,
+    registering,
+    revisions,
+    views,
+)
+from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import ClaimedJob
 from pirtad.worker.ledger.looks import Counts, Seen
 from pirtad.worker.ledger.receiving import Opening, Standing
 from pirtad.worker.ledger.rounds import Opened
@@ -33,8 +44,8 @@ def look(database: Database, *used: int, now: float = 5.0, plain: bool = False, 
 
 
 def claim(database: Database, now: float) -> ClaimedJob:
-    (message,) = jobs.publishable(database, now, never_dead)
-    claimed = jobs.claim(database, message, "worker", now, 30, never_dead)
+    (message,) = publishing.publishable(database, now, never_dead)
+    claimed = claiming.claim(database, message, "worker", now, 30, never_dead)
     assert claimed is not None
     return claimed
 
@@ -45,14 +56,16 @@ def run(database: Database, now: float, used: tuple[int, ...], sop_uid: str, *, 
     while claimed.stage is not Stage.DELIVER:
         if claimed.stage is Stage.PREPARE:
             revisions.keep_used(database, claimed, map(uid, used))
-        jobs.advance(database, claimed, {Stage.PREPARE: Stage.INFER, Stage.INFER: Stage.DELIVER}[claimed.stage], now)
+        progress.advance(
+            database, claimed, {Stage.PREPARE: Stage.INFER, Stage.INFER: Stage.DELIVER}[claimed.stage], now
+        )
         claimed = claim(database, now)
     if until is Stage.DELIVER:
         return claimed.job_id
     kept = deliveries.KeptObject("narrative", sop_uid, "0" * 64, f"results/{sop_uid}.dcm")
     deliveries.keep(database, claimed, "PACS", [kept])
     deliveries.mark_delivered(database, claimed, "PACS", kept, 0x0000, now)
-    jobs.finish(database, claimed, "PACS", now)
+    progress.finish(database, claimed, "PACS", now)
     return claimed.job_id
 
 
@@ -107,7 +120,7 @@ def test_a_revision_that_is_superseded_or_fails_hands_on_what_it_revises(databas
     receive(database, 5, now=31.0)
     look(database, 1, 2, 4, 5, now=32.0)
     assert receiving.open_job(database, STUDY, 33.0)[0] is Opened.REVISED
-    jobs.shelve(database, claim(database, 34.0), JobState.FAILED, "code", "reason", "", 34.0)
+    progress.shelve(database, claim(database, 34.0), JobState.FAILED, "code", "reason", "", 34.0)
     # and one more
     receive(database, 6, now=40.0)
     assert receiving.open_job(database, STUDY, 50.0)[0] is Opened.REVISED
@@ -139,7 +152,7 @@ def test_replaced_images_are_for_a_person_even_where_the_pair_is_another_one(dat
     assert receiving.open_job(database, STUDY, 30.0) == (Opened.LATE, job_id)
 
     assert "1 image REPLACED after the report was drafted: check" in views.studies(database)[0].note
-    assert jobs.publishable(database, 40.0, never_dead) == []
+    assert publishing.publishable(database, 40.0, never_dead) == []
 
 
 def test_images_with_which_the_study_would_be_refused_are_for_a_person(database: Database) -> None:
@@ -205,12 +218,12 @@ def stat(database: Database, study_uid: str, now: float, because: str = "sender 
 def test_a_stat_study_is_taken_by_the_message_that_was_sent_for_another(database: Database) -> None:
     # Given three routine studies whose messages are in the queue, and then a STAT one
     order = [opened(database, f"1.2.{number}", float(number)) for number in range(3)]
-    messages = jobs.publishable(database, 5.0, never_dead)
+    messages = publishing.publishable(database, 5.0, never_dead)
     urgent = opened(database, "1.2.9", 6.0)
     assert stat(database, "1.2.9", 6.5)
-    messages += [message for message in jobs.publishable(database, 7.0, never_dead) if message.job_id == urgent]
+    messages += [message for message in publishing.publishable(database, 7.0, never_dead) if message.job_id == urgent]
     # When a worker takes one message after the other
-    taken = [jobs.claim(database, message, f"w{n}", 8.0, 30, never_dead) for n, message in enumerate(messages)]
+    taken = [claiming.claim(database, message, f"w{n}", 8.0, 30, never_dead) for n, message in enumerate(messages)]
     # Then it is first, the rest keep their order, and each is taken once
     assert [job.job_id for job in taken if job is not None] == [urgent, *order]
 
@@ -220,7 +233,7 @@ def test_a_routine_study_that_waited_half_an_hour_longer_is_overtaken_no_more(da
     for number in range(2, 5):
         opened(database, f"1.2.{number}", priority.STAT_HEAD_START_S + number)
         assert stat(database, f"1.2.{number}", priority.STAT_HEAD_START_S + number)
-    first = jobs.publishable(database, 4000.0, never_dead)[0]
+    first = publishing.publishable(database, 4000.0, never_dead)[0]
     assert first.job_id == old
 
 

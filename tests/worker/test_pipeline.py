@@ -36,9 +36,19 @@ from pirtad.worker import targets as targets_module
 from pirtad.worker.contract import JobMessage, Stage, StudyState
 from pirtad.worker.deliver import Destination, Outcome
 from pirtad.worker.errors import DestinationRefused, DestinationUnavailable, NonConformant, Permanent
-from pirtad.worker.ledger import deliveries, jobs, receiving, registering, retractions, views
+from pirtad.worker.ledger import (
+    claiming,
+    deliveries,
+    operating,
+    progress,
+    publishing,
+    receiving,
+    registering,
+    retractions,
+    views,
+)
+from pirtad.worker.ledger.claiming import ClaimedJob, ClaimLost
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
 from pirtad.worker.ledger.shipment_rows import restart_all
 from pirtad.worker.ledger.tables import Delivery, Shipment
 from pirtad.worker.pipeline import Pipeline
@@ -101,8 +111,8 @@ def claimed(database: Database, tmp_path: Path) -> ClaimedJob:
         digest = hashlib.sha256((tmp_path / registered.path).read_bytes()).hexdigest()
         registering.register(database, replace(registered, sha256=digest), 0.0)
     receiving.open_job(database, STUDY, 1.0)
-    (message,) = jobs.publishable(database, 1.0, lambda _: False)
-    job = jobs.claim(database, message, "me", 1.0, 1e9, lambda _: False)
+    (message,) = publishing.publishable(database, 1.0, lambda _: False)
+    job = claiming.claim(database, message, "me", 1.0, 1e9, lambda _: False)
     assert job is not None
     assert job.stage is Stage.PREPARE
     return job
@@ -273,7 +283,7 @@ def test_a_crash_between_two_objects_sends_only_what_is_missing(
     ]
     kept_bytes = (tmp_path / composed["measurements"].path).read_bytes()
     with pytest.raises(ValueError, match="lacks"):
-        jobs.finish(database, claimed, pipeline.destination_names[0], 2.0)
+        progress.finish(database, claimed, pipeline.destination_names[0], 2.0)
     # When another attempt is made a day later
     peer.fails.clear()
     drafted_later = Pipeline(Settings(storage={"data_dir": tmp_path}, pacs=NO_COMMITMENT), database)
@@ -281,7 +291,7 @@ def test_a_crash_between_two_objects_sends_only_what_is_missing(
     # Then the first is not sent again and the second is the object of the first attempt, byte for byte
     assert peer.roles() == ["narrative", "measurements"]
     assert peer.sent[1][2] == kept_bytes
-    jobs.finish(database, claimed, pipeline.destination_names[0], 3.0)
+    progress.finish(database, claimed, pipeline.destination_names[0], 3.0)
 
 
 def test_an_answer_that_was_lost_sends_the_same_bytes_again(
@@ -321,7 +331,7 @@ def test_a_worker_that_was_stopped_past_its_lease_changes_neither_draft_nor_obje
     assert len(there) >= 4
     # When another worker has the job, and this one drafts and composes once more, at another moment
     message = JobMessage(claimed.job_id, claimed.stage)
-    assert jobs.claim(database, message, "other", 2.0, 1e9, lambda _: True) is not None
+    assert claiming.claim(database, message, "other", 2.0, 1e9, lambda _: True) is not None
     forget_deliveries(database)
     for late in (pipeline.infer, lambda job: pipeline.deliver(job, NOW + timedelta(minutes=1))):
         with pytest.raises(ClaimLost):
@@ -365,7 +375,7 @@ def test_a_destination_that_moved_gets_the_same_bytes(
     # Then it gets both objects, as they were composed for the old one
     assert peer.roles() == ["narrative", "narrative", "measurements"]
     assert {path: content for _, path, content in peer.sent} == composed
-    jobs.finish(database, claimed, moved.destination_names[0], 3.0)
+    progress.finish(database, claimed, moved.destination_names[0], 3.0)
 
 
 def test_an_object_whose_file_was_spoilt_is_composed_again_before_it_is_sent(
@@ -458,11 +468,11 @@ def withdrawing(
     """A delivered result that an operator withdraws, its job claimed for that."""
     pipeline = drafted()
     pipeline.deliver(claimed, NOW)
-    jobs.finish(database, claimed, pipeline.destination_names[0], 3.0)
+    progress.finish(database, claimed, pipeline.destination_names[0], 3.0)
     pipeline.forget(claimed)
     why = "The side is wrong."
     retractions.request(database, STUDY, RejectionReason.PATIENT_SAFETY, why, pipeline.destination_names[0], 1e9)
-    again = jobs.claim(database, JobMessage(claimed.job_id, Stage.DELIVER), "me", 1e9, 1e9, lambda _: False)
+    again = claiming.claim(database, JobMessage(claimed.job_id, Stage.DELIVER), "me", 1e9, 1e9, lambda _: False)
     assert again is not None
     return pipeline, again
 
@@ -486,7 +496,7 @@ def test_a_withdrawn_result_is_rejected_by_one_note(
     rejected = {uid for *_, uid in references(note.CurrentRequestedProcedureEvidenceSequence)}
     assert rejected == {str(dcmread(path).SOPInstanceUID) for _, path, _ in peer.sent[:2]}
     assert (note.PatientID, note.StudyInstanceUID) == ("PID-1", STUDY)
-    jobs.finish(database, job, pipeline.destination_names[0], 2e9)
+    progress.finish(database, job, pipeline.destination_names[0], 2e9)
     (view,) = views.studies(database)
     assert view.state is StudyState.WITHDRAWN
     # The study's images are where they were
@@ -523,11 +533,11 @@ def test_the_same_draft_after_a_withdrawal_is_another_result(
     # Given a withdrawn result
     pipeline, job = withdrawing
     pipeline.deliver(job, NOW)
-    jobs.finish(database, job, pipeline.destination_names[0], 2e9)
+    progress.finish(database, job, pipeline.destination_names[0], 2e9)
     withdrawn = [dcmread(path) for _, path, _ in peer.sent]
     # When the same engine drafts the same words from the same images
-    message = jobs.retry(database, STUDY, 2e9)
-    anew = jobs.claim(database, message, "me", 2e9, 1e9, lambda _: False)
+    message = operating.retry(database, STUDY, 2e9)
+    anew = claiming.claim(database, message, "me", 2e9, 1e9, lambda _: False)
     assert anew is not None
     directory = tmp_path / "work" / anew.job_id
     directory.mkdir(parents=True)

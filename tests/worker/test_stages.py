@@ -18,9 +18,9 @@ from pirtad.worker import lease
 from pirtad.worker.backoff import backoff_s
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
 from pirtad.worker.errors import DestinationRefused, DestinationUnavailable
-from pirtad.worker.ledger import deliveries, jobs, receiving, views
+from pirtad.worker.ledger import claiming, deliveries, operating, publishing, receiving, views
+from pirtad.worker.ledger.claiming import ClaimedJob, ClaimLost
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
 from pirtad.worker.ledger.tables import Job
 from pirtad.worker.pipeline import Pipeline
 from pirtad.worker.settings import QueueSettings, Settings
@@ -64,7 +64,7 @@ def pipeline(database: Database, tmp_path: Path) -> Scripted:
 def message(database: Database) -> JobMessage:
     receive(database, 1, 2)
     receiving.open_job(database, STUDY, time.time())
-    (ready,) = jobs.publishable(database, time.time(), lambda _: False)
+    (ready,) = publishing.publishable(database, time.time(), lambda _: False)
     return ready
 
 
@@ -180,10 +180,10 @@ def test_an_unforeseen_error_is_tried_again_and_then_fails_without_telling_its_t
 def test_a_study_that_kills_its_workers_is_shelved(database: Database, pipeline: Scripted, message: JobMessage) -> None:
     # Given as many dead owners as there are attempts
     for number in range(SETTINGS.max_attempts + 1):
-        assert jobs.claim(database, message, f"dead-{number}", time.time(), 30, lambda _: True) is not None
+        assert claiming.claim(database, message, f"dead-{number}", time.time(), 30, lambda _: True) is not None
 
     # When the next worker takes the message up
-    jobs.publishable(database, time.time(), lambda _: True)
+    publishing.publishable(database, time.time(), lambda _: True)
     run(message, pipeline, database)
 
     # Then it does not try again
@@ -194,7 +194,7 @@ def test_a_study_that_kills_its_workers_is_shelved(database: Database, pipeline:
 def test_a_result_is_dropped_when_the_study_was_cancelled_meanwhile(
     database: Database, pipeline: Scripted, message: JobMessage
 ) -> None:
-    pipeline.does[Stage.PREPARE] = lambda _job: jobs.cancel(database, STUDY, time.time())
+    pipeline.does[Stage.PREPARE] = lambda _job: operating.cancel(database, STUDY, time.time())
 
     assert run(message, pipeline, database) == []
 
@@ -204,7 +204,7 @@ def test_a_result_is_dropped_when_the_study_was_cancelled_meanwhile(
 def test_the_lease_is_renewed_while_the_stage_works(
     database: Database, message: JobMessage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claimed = jobs.claim(database, message, "me", time.time(), 0.03, lambda _: False)
+    claimed = claiming.claim(database, message, "me", time.time(), 0.03, lambda _: False)
     assert claimed is not None
     renewed = threading.Event()
     real = lease.renew
@@ -216,9 +216,9 @@ def test_the_lease_is_renewed_while_the_stage_works(
     monkeypatch.setattr(lease, "renew", watched)
     with lease.kept(database, claimed, 0.03):
         assert renewed.wait(10)
-    jobs.cancel(database, STUDY, time.time())
+    operating.cancel(database, STUDY, time.time())
     with pytest.raises(ClaimLost):
-        jobs.renew(database, claimed, time.time(), 30)
+        claiming.renew(database, claimed, time.time(), 30)
 
 
 def test_a_job_whose_prepared_study_is_gone_is_prepared_anew(

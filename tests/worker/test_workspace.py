@@ -10,9 +10,9 @@ import pytest
 from support.ledger import STUDY, new_ledger, receive, received
 
 from pirtad.worker.contract import JobMessage, JobState
-from pirtad.worker.ledger import deliveries, jobs, receiving, registering
+from pirtad.worker.ledger import claiming, deliveries, progress, publishing, receiving, registering
+from pirtad.worker.ledger.claiming import ClaimedJob, ClaimLost
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.ledger.jobs import ClaimedJob, ClaimLost
 from pirtad.worker.workspace import Workspace
 
 
@@ -30,7 +30,7 @@ def workspace(database: Database, tmp_path: Path) -> Workspace:
 
 def claim(database: Database, message: JobMessage, owner: str) -> ClaimedJob:
     """Whoever had it before is silent since long."""
-    job = jobs.claim(database, message, owner, time.time(), -1.0, lambda _: False)
+    job = claiming.claim(database, message, owner, time.time(), -1.0, lambda _: False)
     assert job is not None
     return job
 
@@ -39,7 +39,7 @@ def claim(database: Database, message: JobMessage, owner: str) -> ClaimedJob:
 def message(database: Database) -> JobMessage:
     receive(database, 1, 2)
     receiving.open_job(database, STUDY, time.time())
-    (ready,) = jobs.publishable(database, time.time(), lambda _: False)
+    (ready,) = publishing.publishable(database, time.time(), lambda _: False)
     return ready
 
 
@@ -140,7 +140,7 @@ def test_what_may_be_tried_again_stays(workspace: Workspace, database: Database,
     job = claim(database, message, "me")
     with workspace.writing(job) as directory:
         (directory / "report.json").write_text("failed")
-    jobs.shelve(database, job, JobState.FAILED, "code", "reason", "hint", time.time())
+    progress.shelve(database, job, JobState.FAILED, "code", "reason", "hint", time.time())
     workspace.tidy()
     assert (workspace.directory(job) / "report.json").exists()
 
@@ -154,4 +154,4 @@ def report(database: Database, job: ClaimedJob) -> None:
     kept = deliveries.KeptObject("narrative", "2.25.7", "a" * 64, "results/2.25.7.dcm")
     deliveries.keep(database, job, "PACS", [kept])
     deliveries.mark_delivered(database, job, "PACS", kept, 0x0000, time.time())
-    jobs.finish(database, job, "PACS", time.time())
+    progress.finish(database, job, "PACS", time.time())

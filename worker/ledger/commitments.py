@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 from pirtad.worker.commitment import REASONS, Report
 from pirtad.worker.contract import JobState, Stage
 from pirtad.worker.ledger import shipment_rows
+from pirtad.worker.ledger.claiming import ClaimedJob, owned
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.jobs import ClaimedJob, locked, owned
+from pirtad.worker.ledger.job_rows import locked
 from pirtad.worker.ledger.tables import CommitmentTransaction, Delivery, Instance, Job
 
 # Chosen: an archive that says "not stored" right after it was told Success may be slow to file; sending again at once

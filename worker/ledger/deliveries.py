@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from pirtad.worker.ledger.claiming import ClaimedJob, owned
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.jobs import ClaimedJob, owned
+from pirtad.worker.ledger.job_rows import withdrawn_with
 from pirtad.worker.ledger.tables import Delivery, Job
 from pirtad.worker.settings import Settings
 
@@ -110,10 +111,12 @@ def composed_objects(database: Database, claimed: ClaimedJob) -> dict[str, KeptO
 
 
 def destinations_with(database: Database, claimed: ClaimedJob) -> tuple[str, ...]:
-    """Destinations that have any of the job's objects, but for the note that withdraws them."""
+    """Destinations that have any of the objects that the job's note withdraws."""
     with database.reading() as session:
         query = select(Delivery.destination).where(
-            Delivery.job_id == claimed.job_id, Delivery.role != RETRACTION, Delivery.delivered_at.is_not(None)
+            Delivery.job_id.in_(withdrawn_with(session, claimed.job_id)),
+            Delivery.role != RETRACTION,
+            Delivery.delivered_at.is_not(None),
         )
         return tuple(session.scalars(query.distinct()))
 

@@ -1,6 +1,6 @@
 """The ledger's urgency: who goes first, by when a report should be there, and when it was not.
 
-Order is decided where a worker takes a job (`jobs.claim`), by one expression: a STAT study counts as opened half an
+Order is decided where a worker takes a job (`claiming.claim`), by one expression: a STAT study counts as opened half an
 hour earlier than it was. So it overtakes whatever is not yet under way, and a routine study that has waited half an
 hour longer is overtaken no more: nobody waits for ever.
 """
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from pirtad.worker.contract import UNFINISHED, JobState, Priority
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.tables import Job, Study
+from pirtad.worker.ledger.tables import Job, Retraction, Study
 
 STAT_HEAD_START_S = 1800.0
 """Chosen: longer than any queue that a site would live with, and far from never. See ADR 13."""
@@ -67,6 +67,7 @@ def mark_missed(database: Database, now: float) -> list[str]:
         Job.due_at.is_not(None),
         Job.due_at < func.coalesce(Job.finished_at, now),
         or_(Job.state.in_(UNFINISHED), Job.state == JobState.DONE),
+        Job.id.not_in(select(Retraction.job_id)),  # what it delivers now is a note
     )
     with database.reading() as session:
         if session.scalar(select(Job.id).where(*overdue).limit(1)) is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from pirtad.worker.contract import (
@@ -16,19 +16,17 @@ from pirtad.worker.contract import (
     Priority,
     Stage,
     StartedBy,
-    StudyState,
     job_key,
     redraft_key,
 )
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
+from pirtad.worker.ledger.job_rows import is_partly_delivered, queue_again
 from pirtad.worker.ledger.looks import Look, look_at
 from pirtad.worker.ledger.priority import BY_OPERATOR, set_due
 from pirtad.worker.ledger.removed import missing_images
 from pirtad.worker.ledger.rounds import JobFacts, Opened, Outcome, current_of, outcome_of
-from pirtad.worker.ledger.shipment_rows import restart_all
-from pirtad.worker.ledger.tables import Delivery, Instance, Job, JobInstance, Retraction, Study
-from pirtad.worker.rejection import TITLES, RejectionReason
+from pirtad.worker.ledger.tables import Instance, Job, JobInstance, Study
 
 _HAD_BEEN_REMOVED = "had been removed: kept, and not reported"
 
@@ -266,37 +264,3 @@ def _late(job: Job, since: _Since, look: Look | None) -> str:
 
 def _images(number: int) -> str:
     return "1 image" if number == 1 else f"{number} images"
-
-
-def is_partly_delivered(session: Session, job: Job) -> bool:
-    """Whether a destination has, or may have, one of the job's objects: another draft would be a second report beside
-    it."""
-    out = or_(Delivery.delivered_at.is_not(None), Delivery.tried_at.is_not(None))
-    return session.scalar(select(Delivery.id).where(Delivery.job_id == job.id, out).limit(1)) is not None
-
-
-def queue_again(session: Session, study: Study, job: Job, now: float) -> None:
-    """Put a job at its start, within the caller's transaction; where a part was delivered, at its last stage."""
-    # A job that is not in the database yet has no id that a delivery could refer to.
-    stage = Stage.DELIVER if is_partly_delivered(session, job) else Stage.PREPARE
-    job.state, job.stage, job.attempts, job.failures = JobState.QUEUED, stage, 0, 0
-    job.next_attempt_at, job.published_at = now, None
-    job.owner, job.lease_until, job.finished_at, job.last_error = None, None, None, ""
-    restart_all(session, job.id)
-    study.state = StudyState.QUEUED
-    study.reason_code = study.reason = study.hint = ""
-    retraction = retraction_of(session, job)
-    if retraction is not None:
-        tell_withdrawal(study, StudyState.WITHDRAWING, retraction)
-
-
-def retraction_of(session: Session, job: Job) -> Retraction | None:
-    """An operator's word that the job's result is withdrawn, whether or not the note has arrived."""
-    return session.get(Retraction, job.id)
-
-
-def tell_withdrawal(study: Study, state: StudyState, retraction: Retraction) -> None:
-    """Show a withdrawn result's title and the operator's words with the study."""
-    title = TITLES[RejectionReason(retraction.reason)]
-    study.state, study.reason_code = state, title.code
-    study.reason, study.hint = f"{title.meaning}: {retraction.words}", ""

@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 from pirtad.worker.contract import SHELVED, JobState, Stage
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.jobs import NotPossible, newest_job
-from pirtad.worker.ledger.receiving import is_partly_delivered
+from pirtad.worker.ledger.job_rows import is_partly_delivered, newest_job
+from pirtad.worker.ledger.operating import NotPossible
 from pirtad.worker.ledger.tables import RegistryFacts, Study
 
 # PS3.5 section 9.1, but for the zeros that some vendors begin a component with.

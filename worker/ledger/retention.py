@@ -19,7 +19,7 @@ from pirtad.worker.contract import UNFINISHED, JobState, StudyState
 from pirtad.worker.ledger import registry_facts
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.jobs import NotPossible, study_of
+from pirtad.worker.ledger.operating import NotPossible, study_of
 from pirtad.worker.ledger.removed import RETRY_HINT, forget_look
 from pirtad.worker.ledger.retention_facts import facts_of
 from pirtad.worker.ledger.tables import Delivery, Instance, Job, Removal, Study
@@ -133,8 +133,9 @@ def remove_results(database: Database, finished_by: float, now: float) -> list[R
             if session.scalar(with_old_results.where(Study.id == study_id)) is None:
                 continue
             study = session.get_one(Study, study_id)
-            # Objects that do not count as delivered are what a later attempt would send.
-            if not all(job.is_delivered for job in facts_of(session, study).jobs if job.state == JobState.DONE):
+            # Objects that do not count as delivered are what a later attempt would send, and a note is made from them.
+            jobs = facts_of(session, study).jobs
+            if any(job.is_retracting or (job.state == JobState.DONE and not job.is_delivered) for job in jobs):
                 continue
             of_study = Delivery.job_id.in_(select(Job.id).where(Job.study_id == study_id))
             rows = session.scalars(select(Delivery).where(of_study, Delivery.removed_at.is_(None))).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
@@ -86,14 +86,17 @@ def _job_facts(session: Session, wanted: Sequence[ColumnElement[bool]]) -> dict[
     )
     for job_id, name, state, commitment in session.execute(of_shares.join(Study).where(*wanted)):
         shares.setdefault(job_id, {})[name] = (state, commitment)
-    of_retractions = select(Retraction.job_id).join(Job, Job.id == Retraction.job_id).join(Study).where(*wanted)
-    retracted = set(session.scalars(of_retractions))
+    of_retractions = select(Retraction.job_id, Retraction.note_job_id).join(Job, Job.id == Retraction.job_id)
+    retracted = dict(session.execute(of_retractions.join(Study).where(*wanted)).tuples().all())
     found: dict[int, list[JobFacts]] = {}
     rows = select(Job.study_id, Job.id, Job.state, Job.finished_at).join(Study).where(*wanted)
     for study_id, job_id, state, finished_at in session.execute(rows.order_by(Job.created_at.desc())):
         facts = _of_job(
             JobState(state), finished_at, objects.get(job_id, []), shares.get(job_id, {}), job_id in retracted
         )
+        if facts.state == JobState.WITHDRAWN and retracted.get(job_id) not in (None, job_id):
+            # By another job's note, which is out: that job tells how it fares.
+            facts = replace(facts, is_delivered=True, is_committed=True)
         found.setdefault(study_id, []).append(facts)
     return found
 

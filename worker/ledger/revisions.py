@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from pirtad.worker.contract import StartedBy, used_key
+from pirtad.worker.ledger.claiming import ClaimedJob, owned
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import RETRACTION, KeptObject
-from pirtad.worker.ledger.jobs import ClaimedJob, owned
+from pirtad.worker.ledger.job_rows import retraction_of
 from pirtad.worker.ledger.tables import Delivery, Instance, Job, JobInstance
 
 
@@ -33,12 +34,13 @@ class Background:
 
 
 def background_of(database: Database, claimed: ClaimedJob) -> Background:
-    """How the job came about; nothing of it changes while the job is worked on."""
+    """How the job came about; nothing of it changes while the job is worked on. A withdrawn report is not revised: the
+    next one is another try."""
     with database.reading() as session:
         job = session.get_one(Job, claimed.job_id)
         started_by = StartedBy(job.started_by) if job.started_by else None
         earlier = None if job.revises is None else session.get_one(Job, job.revises)
-        if earlier is None:
+        if earlier is None or retraction_of(session, earlier) is not None:
             return Background(started_by, len(claimed.files), None)
         delivered = select(Delivery).where(
             Delivery.job_id == earlier.id, Delivery.role != RETRACTION, Delivery.delivered_at.is_not(None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from pirtad.worker.contract import SHELVED, JobState, StudyState
-from pirtad.worker.ledger import jobs
+from pirtad.worker.ledger import operating
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.shipment_rows import ShipmentState
 from pirtad.worker.ledger.tables import Job, Shipment, Study
@@ -80,8 +80,8 @@ def retry_all(database: Database, study_uids: list[str], now: float) -> tuple[li
     done, not_possible = [], {}
     for study_uid in study_uids:
         try:
-            jobs.retry(database, study_uid, now)
-        except jobs.NotPossible as error:
+            operating.retry(database, study_uid, now)
+        except operating.NotPossible as error:
             not_possible[study_uid] = str(error)
         else:
             done.append(study_uid)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from pirtad.worker.ledger.claiming import ClaimedJob, owned
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.jobs import ClaimedJob, owned
 from pirtad.worker.ledger.shipment_rows import Commitment, ShipmentState, of_job, restart
 from pirtad.worker.ledger.tables import CommitmentTransaction, Delivery, Shipment
 

@@ -197,7 +197,8 @@ class DestinationPeer(Base):
 
 
 class Retraction(Base):
-    """An operator's word that a job's delivered objects are withdrawn; the note itself is a delivery of that job."""
+    """An operator's word that a job's delivered objects are withdrawn; the note itself is a delivery of that job, or of
+    another one of the study, whose objects it rejects too."""
 
     __tablename__ = "retractions"
 
@@ -205,6 +206,7 @@ class Retraction(Base):
     reason: Mapped[str] = mapped_column(String(32))  # a `RejectionReason`
     words: Mapped[str] = mapped_column(Text)  # the operator's own, which the note carries
     requested_at: Mapped[float] = mapped_column(Float)
+    note_job_id: Mapped[str | None] = mapped_column(String(32))  # the job that the note is a delivery of; None: this
 
 
 class RegistryFacts(Base):

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from pirtad.worker.contract import JobState, Priority, StudyState
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import RETRACTION
+from pirtad.worker.ledger.job_rows import withdrawn_with
 from pirtad.worker.ledger.shipment_rows import ShipmentState
 from pirtad.worker.ledger.tables import Delivery, Event, Instance, Job, Retraction, Series, Shipment, Study
 
@@ -71,6 +72,7 @@ class DeliveryView:
     status: int | None
     committed_at: float | None
     is_withdrawn: bool  # a note that rejects it was asked for; the note is a delivery of its own
+    job_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def study(database: Database, study_uid: str) -> StudyDetail | None:
             return None
         job = _shown_job(session, row)
         deliveries = _deliveries(session, row)
+        withdrawn = set() if job is None else set(withdrawn_with(session, job.id))
         is_retracted = job is not None and session.get(Retraction, job.id) is not None
         return StudyDetail(
             study=_study_view(session, row),
@@ -139,12 +142,10 @@ def study(database: Database, study_uid: str) -> StudyDetail | None:
             is_retracted=is_retracted,
             withdraws=tuple(
                 dict.fromkeys(
-                    view.sop_instance_uid
-                    for job_id, view in deliveries
-                    if is_retracted and job is not None and job_id == job.id and view.is_withdrawn
+                    view.sop_instance_uid for view in deliveries if view.job_id in withdrawn and view.is_withdrawn
                 )
             ),
-            deliveries=tuple(view for _, view in deliveries),
+            deliveries=tuple(deliveries),
             events=tuple(_events(session, Event.study_id == row.id, limit=1000)),
         )
 
@@ -246,8 +247,8 @@ def _shipments(session: Session, job: Job) -> tuple[ShipmentView, ...]:
     )  # fmt: skip
 
 
-def _deliveries(session: Session, row: Study) -> list[tuple[str, DeliveryView]]:
-    """Every object of the study with its job's id."""
+def _deliveries(session: Session, row: Study) -> list[DeliveryView]:
+    """Every object of the study."""
     found = session.execute(
         select(Delivery, Retraction.job_id)
         .join(Job, Job.id == Delivery.job_id)
@@ -256,18 +257,16 @@ def _deliveries(session: Session, row: Study) -> list[tuple[str, DeliveryView]]:
         .order_by(Delivery.id)
     )
     return [
-        (
-            d.job_id,
-            DeliveryView(
-                d.destination,
-                d.role,
-                d.sop_instance_uid,
-                d.path,
-                d.delivered_at,
-                d.status,
-                d.committed_at,
-                is_withdrawn=retracted is not None and d.role != RETRACTION and d.delivered_at is not None,
-            ),
+        DeliveryView(
+            d.destination,
+            d.role,
+            d.sop_instance_uid,
+            d.path,
+            d.delivered_at,
+            d.status,
+            d.committed_at,
+            is_withdrawn=retracted is not None and d.role != RETRACTION and d.delivered_at is not None,
+            job_id=d.job_id,
         )
         for d, retracted in found
     ]

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from pirtad.inference.dicom.choosing.rules import DEFAULT_RULES
 from pirtad.inference.errors import StudyNotUsable
@@ -35,3 +36,18 @@ def test_a_head_without_fluid_is_no_brain(study) -> None:
     with pytest.raises(StudyNotUsable) as caught:
         prepare(study.files, DEFAULT_RULES)
     assert caught.value.code == "adc_implausible"
+
+
+def test_images_whose_header_states_a_second_study_are_nobodys(study, tmp_path: Path) -> None:
+    # Given images whose first Study Instance UID is the one they came with, and a second one further down
+    arrived_as = str(dcmread(study.files[0], stop_before_pixels=True).StudyInstanceUID)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    second = b"\x20\x00\x0d\x00UI\x06\x001.2.3\0"
+    for path in study.files:
+        encoded = path.read_bytes()
+        position = encoded.index(b"\x20\x00\x13\x00IS")  # Instance Number
+        (damaged / path.name).write_bytes(encoded[:position] + second + encoded[position:])
+    with pytest.raises(StudyNotUsable) as caught:
+        prepare(sorted(damaged.iterdir()), DEFAULT_RULES, arrived_as)
+    assert caught.value.code == "another_study"

@@ -166,3 +166,19 @@ def test_nothing_without_reason_object_or_in_another_study_or_patient(retract, w
     other_patient[2].PatientID = "PID-2"
     with pytest.raises(NonConformant, match="PatientID"):
         retract(rejected=other_patient)
+
+
+def test_one_note_rejects_a_report_and_the_one_that_it_revises(retract, withdrawn, errors_of) -> None:
+    # Given six objects of two results, each result's in series of its own
+    first = withdrawn()
+    second = withdrawn()
+    for one in second:
+        one.SOPInstanceUID, one.SeriesInstanceUID = f"{one.SOPInstanceUID[:60]}.2", f"{one.SeriesInstanceUID[:60]}.2"
+    note = retract(rejected=[*first, *second])
+    # Then each is named once, under its own series, and the note is sound
+    wanted = {reference_to(one) for one in (*first, *second)}
+    named = [tuple(map(str, one)) for one in references(note.CurrentRequestedProcedureEvidenceSequence)]
+    assert (len(wanted), len(named), set(named)) == (6, 6, wanted)
+    content = [item.ReferencedSOPSequence[0] for item in note.ContentSequence if "ReferencedSOPSequence" in item]
+    assert sorted(str(one.ReferencedSOPInstanceUID) for one in content) == sorted(uid for *_, uid in wanted)
+    assert errors_of(serialise_object(note), "KeyObjectSelectionDocument") == []
