@@ -7,6 +7,7 @@ import json
 import sqlite3
 import struct
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,40 +50,57 @@ class Checker:
         self._read: dict[Path, int] = {}
         self._seen_at_pacs: dict[tuple[str, str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
         self._told: set[str] = set()
+        self._lived_through: dict[str, list[Tally]] = {}
 
-    def check(self, tally: Tally) -> None:
-        """Add what is found to the tally."""
+    def check(
+        self, total: Tally, by_block: Mapping[int, Tally] | None = None, ended_in: Mapping[str, int] | None = None
+    ) -> None:
+        """Add what is found to the total, and what belongs to a study to the blocks that it lived through.
+
+        by_block: of each block its fault's tally; of several blocks the same one, which counts a study once.
+        ended_in: the block in which a study ended; those that it does not name lived to the last one.
+        """
+        blocks = by_block or {}
+        last = max(blocks, default=0)
         ledger = self._stack.ledger()
         acked = [line for path in sorted(self._stack.directory.glob("acked-*.jsonl")) for line in self._lines(path)]
-        tally.acked += len(acked)
+        for line in acked:
+            lived = range(int(line.get("block", 0)), (ended_in or {}).get(line["study"], last) + 1)
+            of_each_fault = {id(blocks[number]): blocks[number] for number in lived if number in blocks}
+            self._lived_through[line["study"]] = list(of_each_fault.values())
         for line in acked:
             why = self._why_not_stored(ledger, line)
             if why:
-                tally.lost += 1
-                tally.told.append(f"image {line['uid']}: {why}")
-            else:
-                tally.stored += 1
+                total.told.append(f"image {line['uid']}: {why}")
+            self._add(total, line["study"], "acked", "lost" if why else "stored")
         for study_uid in dict.fromkeys(line["study"] for line in acked):
-            self._check_study(ledger, study_uid, tally)
-        self._check_pacs(ledger, tally)
+            self._check_study(ledger, study_uid, total)
+        for line in self._lines(self._stack.directory / "pacs.jsonl"):
+            self._check_object(ledger, line, total)
+        self._check_ledger_and_pacs(ledger, total)
         for what in self._left_over(ledger):
             if what not in self._told:
                 self._told.add(what)
-                tally.left_over += 1
-                tally.told.append(what)
+                total.left_over += 1
+                total.told.append(what)
 
-    def _check_study(self, ledger: sqlite3.Connection, study_uid: str, tally: Tally) -> None:
-        tally.studies += 1
+    def _add(self, total: Tally, study_uid: str, *names: str) -> None:
+        """One more of each of these counts."""
+        for tally in (total, *self._lived_through.get(study_uid, ())):
+            for name in names:
+                setattr(tally, name, getattr(tally, name) + 1)
+
+    def _check_study(self, ledger: sqlite3.Connection, study_uid: str, total: Tally) -> None:
         row = ledger.execute("SELECT state, reason_code, reason FROM studies WHERE study_uid = ?", (study_uid,))
         state, code, reason = row.fetchone() or ("", "", "")
         if state == "reported":
-            tally.reported += 1
+            self._add(total, study_uid, "studies", "reported")
         elif state in ("set_aside", "failed") and reason:
-            tally.shelved += 1
-            tally.told.append(f"study {study_uid}: {state}, {code}: {reason}")
+            self._add(total, study_uid, "studies", "shelved")
+            total.told.append(f"study {study_uid}: {state}, {code}: {reason}")
         else:
-            tally.lost += 1
-            tally.told.append(f"study {study_uid} is {state or 'unknown'}")
+            self._add(total, study_uid, "studies", "lost")
+            total.told.append(f"study {study_uid} is {state or 'unknown'}")
 
     @staticmethod
     def _why_not_stored(ledger: sqlite3.Connection, line: dict[str, str], data: str = "") -> str:
@@ -102,31 +120,33 @@ class Checker:
         digest = hashlib.sha256(row[1].encode() + b"\n" + content[start:]).hexdigest()
         return "" if digest == line["sha256"] else "acknowledged and not these bytes on disk"
 
-    def _check_pacs(self, ledger: sqlite3.Connection, tally: Tally) -> None:
+    def _check_object(self, ledger: sqlite3.Connection, line: dict[str, str], total: Tally) -> None:
         """One SOP Instance UID and one content for each role of each job, and none that the ledger does not know of."""
-        for line in self._lines(self._stack.directory / "pacs.jsonl"):
-            row = ledger.execute(
-                "SELECT deliveries.job_id, role, delivered_at, deliveries.sop_instance_uid, revises FROM deliveries "
-                "JOIN jobs ON jobs.id = deliveries.job_id WHERE sop_instance_uid = ?",
-                (line["uid"],),
-            ).fetchone()
-            if row is None:
-                tally.twice += 1
-                tally.told.append(f"the PACS has {line['uid']} of {line['study']}, which the ledger does not know of")
-                continue
-            if row[2] is None:
-                tally.lost += 1
-                tally.told.append(f"the PACS has {line['uid']}, which is not on record as delivered")
-            copies = self._seen_at_pacs[line["study"], row[0], row[1]]
-            was_known = (line["uid"], line["sha256"]) in copies
-            if was_known:
-                tally.resent += 1
-            elif copies:
-                tally.twice += 1
-                tally.told.append(f"the PACS has two {row[1]} of job {row[0]}")
-            elif row[4] is not None and row[1] == "narrative":
-                tally.revised += 1
-            copies[line["uid"], line["sha256"]] += 1
+        row = ledger.execute(
+            "SELECT deliveries.job_id, role, delivered_at, deliveries.sop_instance_uid, revises FROM deliveries "
+            "JOIN jobs ON jobs.id = deliveries.job_id WHERE sop_instance_uid = ?",
+            (line["uid"],),
+        ).fetchone()
+        study_uid = line["study"]
+        if row is None:
+            self._add(total, study_uid, "twice")
+            total.told.append(f"the PACS has {line['uid']} of {study_uid}, which the ledger does not know of")
+            return
+        if row[2] is None:
+            self._add(total, study_uid, "lost")
+            total.told.append(f"the PACS has {line['uid']}, which is not on record as delivered")
+        copies = self._seen_at_pacs[study_uid, row[0], row[1]]
+        if (line["uid"], line["sha256"]) in copies:
+            self._add(total, study_uid, "resent")
+        elif copies:
+            self._add(total, study_uid, "twice")
+            total.told.append(f"the PACS has two {row[1]} of job {row[0]}")
+        elif row[4] is not None and row[1] == "narrative":
+            self._add(total, study_uid, "revised")
+        copies[line["uid"], line["sha256"]] += 1
+
+    def _check_ledger_and_pacs(self, ledger: sqlite3.Connection, tally: Tally) -> None:
+        """No second report that revises none, and at the PACS all that is on record as delivered."""
         # A study's reports beyond the first each revise another, on other images.
         for study, count in ledger.execute(
             "SELECT study_id, count(*) FROM jobs WHERE state = 'done' AND revises IS NULL GROUP BY study_id "

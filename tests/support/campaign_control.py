@@ -10,6 +10,7 @@ import struct
 from enum import IntEnum
 from pathlib import Path
 
+PACS_AE = "CAMPAIGN"
 _SIZE = 8
 
 
@@ -19,7 +20,13 @@ class Slot(IntEnum):
     CLOCK_OFFSET_S = 0  # added to time.time() in every process of pirtad
     PACS_MODE = 1  # a `PacsMode`
     PAUSED = 2  # 1: senders begin no further study
+    REDIS_AWAY = 3  # 1: no server is started
+    BLOCK = 4  # the block of faults that is under way; studies are counted for the one in which they began
     BUSY_FIRST = 8  # from here on, one for each sender: images of its study that are still to be acknowledged
+    SENDING_FIRST = 16  # one for each sender: the process id of the listener that it has an association with
+    QUEUE_PID = 32  # the process ids of what the supervisor runs
+    LISTENER_PID = 33
+    WORKER_PID_FIRST = 34  # one for each worker
 
 
 class PacsMode(IntEnum):

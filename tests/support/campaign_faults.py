@@ -12,14 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.campaign_control import PacsMode, Slot
-from support.campaign_stack import Stack, Working
+from support.campaign_stack import WORKERS, Stack, Working, living_groups
 
-_AIM_S = 5.0  # a fault waits so long for something to hit
+_AIM_S = 5.0  # a fault waits so long for something to hit, and a fifth of it for the stage that it drew
+_LOOK_S = 0.004
+_BACKLOG, _BACKLOG_S = 3, 8.0
+_ORPHANS_S = 5.0
 _FILLED_SLOWLY_BYTES = 2**23
 _JUMPS_S = (-7200.0, -300.0, -40.0, 40.0, 300.0, 7200.0)
 
 Fault = Callable[[Stack, random.Random], str]
-"""Does it; returns what it hit: a stage's name, "receive", "assemble", "queue", or "" for nothing."""
+"""Does it; returns what it hit: a stage's name, "receive", "assemble", "queue", "backlog", or "" for nothing."""
 
 
 def _aim(
@@ -27,13 +30,16 @@ def _aim(
 ) -> tuple[str, Working]:
     """Wait until something wanted is under way, and a random moment longer; what is under way then. times: as long."""
     aim_s = _AIM_S * stack.patience * times
-    deadline = time.monotonic() + aim_s
+    began_at = time.monotonic()
     aimed_at = "deliver" if wanted is _delivering else draw.choice(("prepare", "infer", "deliver", ""))
-    while time.monotonic() < deadline:
+    if wanted is _arriving:
+        aimed_at = ""
+    while (waited_s := time.monotonic() - began_at) < aim_s:
         found = wanted(stack.working())
-        if aimed_at in found or (found and time.monotonic() > deadline - aim_s / 2) or (found and not aimed_at):
+        if found and (not aimed_at or aimed_at in found or waited_s > aim_s / 5):
             break
-        time.sleep(0.003)
+        stack.tend()
+        time.sleep(_LOOK_S)
     time.sleep(draw.uniform(0, 0.02) * stack.patience)
     seen = stack.working()
     found = wanted(seen)
@@ -45,11 +51,15 @@ def _stages(seen: Working) -> list[str]:
 
 
 def _arriving(seen: Working) -> list[str]:
-    return ["receive"] * seen.receiving + ["assemble"] * (seen.assembling > 0)
+    return ["receive"] * seen.sending + ["assemble"] * (seen.sending and seen.assembling > 0)
 
 
 def _queued(seen: Working) -> list[str]:
     return [*_stages(seen), *(["queue"] * (seen.waiting > 0))]
+
+
+def _anything(seen: Working) -> list[str]:
+    return [*_queued(seen), *_arriving(seen)]
 
 
 def _delivering(seen: Working) -> list[str]:
@@ -58,7 +68,8 @@ def _delivering(seen: Working) -> list[str]:
 
 def kill_listener(stack: Stack, draw: random.Random) -> str:
     """SIGKILL to the listener, dispatcher and assembler."""
-    hit, _ = _aim(stack, draw, _arriving)
+    with stack.more_arriving():
+        hit, _ = _aim(stack, draw, _arriving)
     stack.kill("listener")
     return hit
 
@@ -66,12 +77,11 @@ def kill_listener(stack: Stack, draw: random.Random) -> str:
 def kill_worker(stack: Stack, draw: random.Random) -> str:
     """SIGKILL to a worker with its pool."""
     hit, seen = _aim(stack, draw, _stages)
-    owners = [pid for stage, pid in seen.running if stage == hit]
-    victim = draw.choice([number for role, number in stack.pids if role == "worker"])
-    for owner in owners:
+    victim = draw.randrange(WORKERS)
+    for owner in (pid for stage, pid in seen.running if stage == hit):
         with contextlib.suppress(ProcessLookupError):
             group = os.getpgid(owner)
-            victim = next((number for (_, number), pid in stack.pids.items() if pid == group), victim)
+            victim = next((number for number in range(WORKERS) if stack.pid("worker", number) == group), victim)
     stack.kill("worker", victim)
     return hit
 
@@ -97,7 +107,8 @@ def stop_worker(stack: Stack, draw: random.Random) -> str:
         os.kill(owners[0], signal.SIGSTOP)
         # Its lease is over for everybody at once; the clock stays where it is from then on.
         stack.control.set(Slot.CLOCK_OFFSET_S, stack.control.get(Slot.CLOCK_OFFSET_S) + 20)
-        _tended_pause(stack, draw.uniform(0.5, 2.0))
+        _pause(stack, 2.0, until=lambda: all(owner != owners[0] for _, owner in stack.working().running))
+        _pause(stack, draw.uniform(0, 0.8))
         os.kill(owners[0], signal.SIGCONT)
     return hit
 
@@ -105,7 +116,7 @@ def stop_worker(stack: Stack, draw: random.Random) -> str:
 def kill_redis(stack: Stack, draw: random.Random) -> str:
     """SIGKILL to the queue's server."""
     hit, _ = _aim(stack, draw, _queued)
-    stack.kill_redis()
+    stack.kill("queue")
     return hit
 
 
@@ -117,15 +128,34 @@ def wipe_redis(stack: Stack, draw: random.Random) -> str:
 
 
 def take_redis_away(stack: Stack, draw: random.Random) -> str:
-    """No server and no file of it for a while."""
+    """No server for a while, and nothing of what it kept."""
     hit, _ = _aim(stack, draw, _queued)
-    stack.is_redis_wanted = False
-    stack.kill_redis()
-    _tended_pause(stack, draw.uniform(0.3, 2.0))
+    with stack.no_redis():
+        _pause(stack, draw.uniform(0.1, 1.0))
+        _forget_redis(stack)
+    return hit
+
+
+def take_redis_away_for_long(stack: Stack, draw: random.Random) -> str:
+    """No server until several studies more have come and wait for it; their jobs are opened without it."""
+    hit, _ = _aim(stack, draw, _queued)
+    newest = "SELECT count(*) FROM jobs"
+    before = stack.ledger().execute(newest).fetchone()[0]
+
+    def is_backlog() -> bool:
+        return bool(stack.ledger().execute(newest).fetchone()[0] >= before + _BACKLOG)
+
+    with stack.no_redis(), stack.more_arriving():
+        _pause(stack, _BACKLOG_S * stack.patience, until=lambda: bool(stack.working()) and is_backlog())
+        hit = "backlog" if is_backlog() else hit
+        if draw.random() < 0.5:
+            _forget_redis(stack)
+    return hit
+
+
+def _forget_redis(stack: Stack) -> None:
     for path in sorted((stack.data_dir / "redis").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    stack.is_redis_wanted = True
-    return hit
 
 
 def kill_pacs(stack: Stack, draw: random.Random) -> str:
@@ -143,34 +173,49 @@ def trouble_pacs(stack: Stack, draw: random.Random) -> str:
     while time.monotonic() < deadline:
         hit = hit or next(iter(_delivering(stack.working())), "")
         stack.tend()
-        time.sleep(0.01)
+        time.sleep(_LOOK_S)
     stack.control.set(Slot.PACS_MODE, PacsMode.SOUND)
     return hit
 
 
 def kill_tree(stack: Stack, draw: random.Random) -> str:
-    """SIGKILL to listener, workers and queue at once."""
-    hit, _ = _aim(stack, draw, lambda seen: [*_queued(seen), *_arriving(seen)])
-    for role, number in stack.roles:
-        if role in ("listener", "worker"):
-            stack.kill(role, number)
-    stack.kill_redis()
+    """SIGKILL to supervisor, listener, workers and queue at once."""
+    hit, _ = _aim(stack, draw, _anything)
+    for pid in (stack.pid("supervisor"), *stack.supervised()):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    stack.kill("supervisor")
+    return hit
+
+
+def kill_supervisor(stack: Stack, draw: random.Random) -> str:
+    """SIGKILL to the supervisor alone: all that it started must go with it, whether the next one has begun or not."""
+    hit, _ = _aim(stack, draw, _anything)
+    groups = stack.supervised()
+    stack.kill("supervisor")
+    if draw.random() < 0.5:
+        stack.tend()
+    deadline = time.monotonic() + _ORPHANS_S
+    while (left := living_groups(groups)) and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+    if left:
+        stack.told.append(f"{len(left)} process groups outlived their supervisor by {_ORPHANS_S:.0f} s")
     return hit
 
 
 def set_clock(stack: Stack, draw: random.Random) -> str:
     """The wall clock of every process of pirtad jumps, ahead or back."""
-    hit, _ = _aim(stack, draw, lambda seen: [*_queued(seen), *_arriving(seen)])
+    hit, _ = _aim(stack, draw, _anything)
     stack.control.set(Slot.CLOCK_OFFSET_S, stack.control.get(Slot.CLOCK_OFFSET_S) + draw.choice(_JUMPS_S))
     return hit
 
 
 def fill_disk(stack: Stack, draw: random.Random) -> str:
     """No byte left on the data directory's file system for a while. Only where that is small."""
-    hit, _ = _aim(stack, draw, lambda seen: [*_queued(seen), *_arriving(seen)])
+    hit, _ = _aim(stack, draw, _anything)
     filler = stack.directory / "data" / "filler"
     _fill(filler)
-    _tended_pause(stack, draw.uniform(0.3, 1.5))
+    _pause(stack, draw.uniform(0.2, 1.0))
     filler.unlink()
     return hit
 
@@ -187,11 +232,12 @@ def _fill(path: Path) -> None:
                     file.write(bytes(size))
 
 
-def _tended_pause(stack: Stack, seconds: float) -> None:
+def _pause(stack: Stack, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+    """Let time pass, or less if that comes first."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not until():
         stack.tend()
-        time.sleep(0.02)
+        time.sleep(_LOOK_S)
 
 
 DISK_FULL = "disk full"
@@ -203,8 +249,10 @@ FAULTS: dict[str, Fault] = {
     "Redis killed": kill_redis,
     "Redis wiped": wipe_redis,
     "Redis gone, its file lost": take_redis_away,
+    "Redis gone for long": take_redis_away_for_long,
     "PACS killed": kill_pacs,
     "PACS refuses, hangs or is silent": trouble_pacs,
+    "supervisor killed": kill_supervisor,
     "whole tree killed": kill_tree,
     "clock set": set_clock,
     DISK_FULL: fill_disk,

@@ -1,7 +1,9 @@
 """The processes of a campaign: pirtad's own listener and worker as they are, a PACS, and senders.
 
-pirtad's run unchanged but for three seams, put in here and never in the product: `time.time` can be set off, each
-stage begins and ends with a pause of some 10 ms so that a kill finds it at work, and no language model is loaded.
+pirtad's run unchanged but for these seams, put in here and never in the product: `time.time` can be set off; each stage
+begins and ends with a pause of some 10 ms so that a kill finds it at work; no language model is loaded; the head's fit
+to the atlas, nine tenths of a light study's time, takes no step; a worker that lost Redis looks for it again after
+0.2 s and not 2 s; and lost messages are looked for every 3 s and not every minute.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ import random
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from kombu import Connection
 from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
@@ -26,39 +31,51 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+import pirtad.daemon.dispatcher
+import pirtad.inference.lesion.measure
 import pirtad.worker.engine
 import pirtad.worker.main
 from pirtad.daemon.service import run_listener
+from pirtad.inference.lesion.registration import Registration
 from pirtad.inference.report.fake_model import FakeLanguageModel
 from pirtad.worker.contract import Stage
-from pirtad.worker.ledger.jobs import ClaimedJob
+from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.pipeline import Pipeline
 from pirtad.worker.settings import Settings, load_settings
-from support.campaign_control import Control, PacsMode, Slot
+from support.campaign_control import PACS_AE, Control, PacsMode, Slot
+from support.campaign_setup import CONFIG, FULL, setup
 from support.campaign_studies import Template, content_sha256
+from support.campaign_supervised import queue, supervisor
 
-PACS_AE = "CAMPAIGN"
 PAUSE_S = 0.03  # at most, before and after a stage's work
+_IMAGE_PAUSE_S = 0.01  # at most, between two images
 _TRIES_A_SECOND = 10
+_RECONNECT_S, _LOST_MESSAGES_CHECK_S = 0.2, 3.0
 
 
-def listener(directory: Path, control: Control) -> int:
+def listener(directory: Path, control: Control, _number: int) -> int:
     """`pirtad listen`."""
     _set_off_clock(control)
+    if not (directory / FULL).exists():
+        pirtad.daemon.dispatcher._LOST_MESSAGES_CHECK_S = _LOST_MESSAGES_CHECK_S
     return run_listener(_settings(directory))
 
 
-def worker(directory: Path, control: Control) -> int:
+def worker(directory: Path, control: Control, _number: int) -> int:
     """`pirtad worker` for all stages, one process."""
     _set_off_clock(control)
-    if (directory / "full").exists():
+    if (directory / FULL).exists():
         return pirtad.worker.main.run_worker(_settings(directory), tuple(Stage), 1)
+    Connection.ensure_connection = partialmethod(  # type: ignore[assignment]
+        Connection.ensure_connection, interval_start=_RECONNECT_S, interval_step=0, interval_max=_RECONNECT_S
+    )
+    pirtad.inference.lesion.measure.register_imaged = _not_fitted
     pirtad.worker.main.Pipeline = _PausingPipeline  # type: ignore[misc,attr-defined]
     pirtad.worker.engine.language_model = _no_language_model  # type: ignore[assignment]
     return pirtad.worker.main.run_worker(_settings(directory), tuple(Stage), 1)
 
 
-def pacs(directory: Path, control: Control) -> int:
+def pacs(directory: Path, control: Control, _number: int) -> int:
     """Keeps each object whole before it answers: one line for each time that one came, in `pacs.jsonl`."""
     kept = os.open(directory / "pacs.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     port = int((directory / "pacs.port").read_text(encoding="ascii"))
@@ -102,6 +119,7 @@ def sender(directory: Path, control: Control, number: int) -> int:
             time.sleep(0.02)
             continue
         study_uid = f"2.25.{draw.getrandbits(100)}"
+        block = int(control.get(Slot.BLOCK))
         images = template.study(study_uid)
         left = {str(image.SOPInstanceUID): image for image in images}
         while left:
@@ -110,17 +128,20 @@ def sender(directory: Path, control: Control, number: int) -> int:
             if not association.is_established:
                 time.sleep(1 / _TRIES_A_SECOND)
                 continue
+            control.set(Slot.SENDING_FIRST + number, control.get(Slot.LISTENER_PID))
             for uid, image in list(left.items()):
+                time.sleep(draw.uniform(0, _IMAGE_PAUSE_S))
                 try:
                     answer = association.send_c_store(image)
                 except (RuntimeError, ValueError):  # the association is gone
                     break
                 if answer.get("Status") != 0x0000:
                     break
-                line = {"study": study_uid, "uid": uid, "sha256": content_sha256(image)}
+                line = {"study": study_uid, "uid": uid, "sha256": content_sha256(image), "block": block}
                 os.write(acked, (json.dumps(line) + "\n").encode())
                 del left[uid]
                 control.set(Slot.BUSY_FIRST + number, len(left))
+            control.set(Slot.SENDING_FIRST + number, 0)
             if association.is_established:
                 association.release()
             if left:
@@ -128,7 +149,7 @@ def sender(directory: Path, control: Control, number: int) -> int:
 
 
 def _settings(directory: Path) -> Settings:
-    return load_settings(directory / "pirtad.toml")
+    return load_settings(directory / CONFIG)
 
 
 def _set_off_clock(control: Control) -> None:
@@ -138,6 +159,11 @@ def _set_off_clock(control: Control) -> None:
         return real() + control.get(Slot.CLOCK_OFFSET_S)
 
     time.time = now
+
+
+def _not_fitted(*_: object) -> Registration:
+    """As of a head that could not be brought onto the atlas."""
+    return Registration(np.eye(4), seconds=0.0, dice=0.0, correlation=0.0)
 
 
 def _no_language_model(_settings: Settings) -> FakeLanguageModel:
@@ -164,3 +190,9 @@ def _within_pauses(work: Callable[[], None]) -> None:
     time.sleep(random.uniform(0, PAUSE_S))
     work()
     time.sleep(random.uniform(0, PAUSE_S))
+
+
+ROLES: dict[str, Callable[[Path, Control, int], int]] = {
+    "setup": setup, "supervisor": supervisor, "queue": queue, "listener": listener, "worker": worker, "pacs": pacs,
+    "sender": sender,
+}  # fmt: skip

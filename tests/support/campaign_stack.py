@@ -1,4 +1,4 @@
-"""pirtad, a PACS and senders on a fresh data directory, on loopback: started, killed, and started again."""
+"""pirtad under its supervisor, a PACS and senders on a fresh data directory, on loopback: killed, and started again."""
 
 from __future__ import annotations
 
@@ -6,132 +6,101 @@ import contextlib
 import os
 import signal
 import sqlite3
-import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
 
-from pirtad.daemon import embedded_redis
-from pirtad.inference.models.vit import ViTConfig
-from support.brain_files import write_dicom
 from support.campaign_control import Control, PacsMode, Slot
 from support.campaign_nursery import Nursery
-from support.campaign_roles import PACS_AE
-from support.campaign_studies import write_template
-from support.live import MODEL_CACHE, free_port
-from support.untrained import tiny_models
 
-_CONFIG = """
-[listener]
-port = {listener_port}
-[assembly]
-quiet_period_s = 1
-early_start = false
-[storage]
-data_dir = "{directory}/data"
-min_free_bytes = 0
-[queue]
-lease_s = 6
-max_attempts = 50
-backoff_base_s = 0.2
-backoff_cap_s = 1
-{models}
-[pacs]
-ae_title = "{pacs_ae}"
-port = {pacs_port}
-timeout_s = 5
-commitment = "off"
-picture = false
-[log]
-format = "json"
-"""
-_TINY_MODELS = """
-[inference]
-weights_dir = "{directory}/models"
-case_base_dir = "{directory}/models/case_base"
-threads = 1
-"""
-_SHIPPED_MODELS = """
-[language_model]
-cache_dir = "{cache}"
-"""
+WORKERS = 2
+_SENDERS = 2
+_START_S = 120.0
 _RETIRE_S = 60.0
 _ENOUGH_UNFINISHED = 6  # chosen: there is always something to hit, and a count is soon reached
+_MORE = 4
+_PAUSED_S = 0.02
 
 
 @dataclass
 class Working:
-    """What is under way at a moment. running: (stage, process id of its owner). waiting: jobs between two stages."""
+    """What is under way at a moment.
+
+    receiving: a sender has a study to bring, and sending: an association with the listener that runs now.
+    running: (stage, process id of its owner). waiting: jobs between two stages.
+    """
 
     receiving: bool
+    sending: bool
     assembling: int
     running: list[tuple[str, int]] = field(default_factory=list)
     waiting: int = 0
 
 
 class Stack:
-    """Everything of one campaign. `tend` starts what is dead, as a supervisor does.
+    """Everything of one campaign. `tend` starts what is dead of what is not the supervisor's.
 
     is_full: with the shipped models, the bundled language model and studies of a usual size.
+    told: what was seen that must not be; emptied by whoever counts it.
     """
 
-    def __init__(self, directory: Path, workers: int = 2, senders: int = 2, *, is_full: bool = False) -> None:
+    def __init__(self, directory: Path, *, is_full: bool = False) -> None:
         self.directory = directory
         self.patience = 30.0 if is_full else 1.0  # times as slow
         self.data_dir = directory / "data"
-        directory.mkdir(parents=True, exist_ok=True)
-        if not (directory / "pirtad.toml").exists():
-            ports = {"listener_port": free_port(), "pacs_port": free_port()}
-            (directory / "listener.port").write_text(str(ports["listener_port"]), encoding="ascii")
-            (directory / "pacs.port").write_text(str(ports["pacs_port"]), encoding="ascii")
-            if is_full:
-                (directory / "full").touch()
-                write_dicom(directory / "template")
-                models = _SHIPPED_MODELS.format(cache=MODEL_CACHE)
-            else:
-                tiny_models(directory / "models", ViTConfig(width=24, depth=2, mlp_width=48, cell_width=4))
-                write_template(directory / "template")
-                models = _TINY_MODELS.format(directory=directory.absolute())
-            config = _CONFIG.format(directory=directory.absolute(), pacs_ae=PACS_AE, models=models, **ports)
-            (directory / "pirtad.toml").write_text(config, encoding="utf-8")
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        if is_full:
+            (directory / "full").touch()
         self.control = Control(directory / "control")
-        self.roles = [
-            ("pacs", 0),
-            ("listener", 0),
-            *(("worker", number) for number in range(workers)),
-            *(("sender", number) for number in range(senders)),
-        ]
-        self._senders = senders
+        self.told: list[str] = []
         self.pids: dict[tuple[str, int], int] = {}
-        self._redis: subprocess.Popen[bytes] | None = None
-        self.is_redis_wanted = True
         self._is_ending = False
-        self._nursery = Nursery(directory)
+        self._enough, self._unfinished = _ENOUGH_UNFINISHED, 0
         self._ledger: sqlite3.Connection | None = None
+        self._nursery = Nursery(directory)
 
     def tend(self) -> None:
         """Start what should run and does not."""
-        if self.is_redis_wanted and (self._redis is None or self._redis.poll() is not None):
-            self.data_dir.mkdir(exist_ok=True)
-            with (self.directory / "redis.log").open("ab") as log:
-                self._redis = subprocess.Popen(embedded_redis.command_line(self.data_dir), stdout=log, stderr=log)
-        for role in self.roles:
+        for role in (("pacs", 0), ("supervisor", 0), *(("sender", number) for number in range(_SENDERS))):
             if role not in self.pids or not is_alive(self.pids[role]):
                 self.pids[role] = self._nursery.start(*role)
 
-    def kill(self, role: str, number: int = 0) -> None:
-        """SIGKILL to the process and all its children."""
-        pid = self.pids[role, number]
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+    def pid(self, role: str, number: int = 0) -> int:
+        """Of a process, the supervisor's among them; 0 if it never started."""
+        slot = {"queue": Slot.QUEUE_PID, "listener": Slot.LISTENER_PID, "worker": Slot.WORKER_PID_FIRST + number}
+        return int(self.control.get(slot[role])) if role in slot else self.pids.get((role, number), 0)
 
-    def kill_redis(self) -> None:
-        """SIGKILL."""
-        if self._redis is not None:
-            self._redis.kill()
-            self._redis.wait()
+    def supervised(self) -> list[int]:
+        """Process ids of what the supervisor started; each leads a group."""
+        roles = [("queue", 0), ("listener", 0), *(("worker", number) for number in range(WORKERS))]
+        return [pid for role in roles if (pid := self.pid(*role))]
+
+    def kill(self, role: str, number: int = 0) -> None:
+        """SIGKILL to the process and all its children that share its group; returns once it is dead."""
+        pid = self.pid(role, number)
+        while pid and is_alive(pid):
+            with contextlib.suppress(ProcessLookupError):  # it was born a moment ago and leads no group yet
+                os.killpg(pid, signal.SIGKILL)
+            time.sleep(0.001)
+
+    @contextmanager
+    def no_redis(self) -> Iterator[None]:
+        """The server is killed, and not started within the block."""
+        self.control.set(Slot.REDIS_AWAY, 1)
+        self.kill("queue")
+        yield
+        self.control.set(Slot.REDIS_AWAY, 0)
+
+    @contextmanager
+    def more_arriving(self) -> Iterator[None]:
+        """Senders go on within the block for some studies, however much there is to do already."""
+        self._enough = max(_ENOUGH_UNFINISHED, self._unfinished + _MORE)
+        yield
+        self._enough = _ENOUGH_UNFINISHED
 
     def wipe_redis(self) -> None:
         """Lose all that it holds; it may be down just now."""
@@ -149,10 +118,12 @@ class Stack:
 
     def working(self) -> Working:
         """What is under way."""
-        receiving = any(self.control.get(Slot.BUSY_FIRST + number) for number in range(self._senders))
+        receiving = any(self.control.get(Slot.BUSY_FIRST + number) for number in range(_SENDERS))
+        listener = self.pid("listener")
+        sending = any(self.control.get(Slot.SENDING_FIRST + number) == listener for number in range(_SENDERS))
         ledger = self.ledger()
         assembling = ledger.execute("SELECT count(*) FROM studies WHERE open_since IS NOT NULL").fetchone()[0]
-        seen = Working(receiving, assembling)
+        seen = Working(receiving, sending, assembling)
         for state, stage, owner in ledger.execute(
             "SELECT state, stage, owner FROM jobs WHERE state IN ('queued', 'running', 'waiting')"
         ):
@@ -161,34 +132,47 @@ class Stack:
             else:
                 seen.waiting += 1
         if not self._is_ending:
-            self.control.set(Slot.PAUSED, seen.waiting + len(seen.running) + assembling >= _ENOUGH_UNFINISHED)
+            self._unfinished = seen.waiting + len(seen.running) + assembling
+            self.control.set(Slot.PAUSED, self._unfinished >= self._enough)
         return seen
+
+    def ended(self) -> list[str]:
+        """Studies that are reported or shelved at this moment."""
+        states = "('reported', 'set_aside', 'failed')"
+        return [uid for (uid,) in self.ledger().execute(f"SELECT study_uid FROM studies WHERE state IN {states}")]
 
     def resume(self) -> None:
         """Let senders send, as long as there is not too much to do."""
         self._is_ending = False
         self.control.set(Slot.PACS_MODE, PacsMode.SOUND)
 
-    def wait_until_up(self, timeout_s: float) -> bool:
-        """Whether the ledger is there in time, which the listener makes last."""
-        deadline = time.monotonic() + timeout_s
+    def begin(self) -> None:
+        """Start all on a directory that is new; TimeoutError if it is not up in time."""
+        deadline = time.monotonic() + _START_S
+        config = self.directory / "pirtad.toml"
+        if not config.exists():
+            maker = self._nursery.start("setup")
+            while is_alive(maker):
+                time.sleep(0.01)
+        if not config.exists():
+            raise RuntimeError("no configuration was made; see setup.log")
         while time.monotonic() < deadline:
             self.tend()
             try:
                 self.working()
-            except sqlite3.Error:
+            except sqlite3.Error:  # the listener makes the ledger
                 self._ledger = None
                 time.sleep(0.05)
             else:
-                return True
-        return False
+                return
+        raise TimeoutError("the stack did not start; see its logs")
 
     def wait_until_quiet(self, timeout_s: float) -> bool:
         """Let all that was begun end, with no new study and nothing wrong; whether it did in time."""
         self._is_ending = True
         self.control.set(Slot.PAUSED, 1)
         self.control.set(Slot.PACS_MODE, PacsMode.SOUND)
-        self.is_redis_wanted = True
+        self.control.set(Slot.REDIS_AWAY, 0)
         deadline = time.monotonic() + timeout_s
         quiet_since: float | None = None
         while time.monotonic() < deadline:
@@ -200,7 +184,7 @@ class Stack:
                 quiet_since = time.monotonic()
             elif time.monotonic() - quiet_since > 0.3:
                 return True
-            time.sleep(0.03)
+            time.sleep(_PAUSED_S)
         return False
 
     def close(self) -> None:
@@ -208,8 +192,7 @@ class Stack:
         if self._ledger is not None:
             self._ledger.close()
         self._nursery.close()
-        self.kill_redis()
-        for pid in self.pids.values():
+        for pid in (*self.pids.values(), *self.supervised()):
             deadline = time.monotonic() + _RETIRE_S
             while is_alive(pid) and time.monotonic() < deadline:
                 time.sleep(0.02)
@@ -217,8 +200,20 @@ class Stack:
 
 def is_alive(pid: int) -> bool:
     """Whether there is such a process, and no mere zombie of it."""
+    return _group_of_living(pid) is not None
+
+
+def living_groups(leaders: list[int]) -> set[int]:
+    """Those of these process groups of which a process lives."""
+    found = (_group_of_living(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return {group for group in found if group in leaders}
+
+
+def _group_of_living(pid: int) -> int | None:
+    """The process group of one that lives."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+        return None
+    state, _, group = stat.rpartition(")")[2].split()[:3]
+    return None if state in "ZX" else int(group)
