@@ -20,6 +20,10 @@ _MODALITY = 0x00080060
 _STUDY_INSTANCE_UID = 0x0020000D
 _SERIES_INSTANCE_UID = 0x0020000E
 
+# Below it: command sets, file meta, directories, and groups nobody may use (PS3.5 sections 7.1 and 7.8.1). Behind our
+# own file meta an element of group 0002 would be read as a part of it: another transfer syntax, or another instance.
+_FIRST_GROUP = 0x0008
+
 # PS3.5 section 9.1: components without leading zeros, 64 characters at most.
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
 _UID_MAX = 64
@@ -47,7 +51,9 @@ def read_header(encoded: bytes, transfer_syntax_uid: str) -> Header:
     values = {}
     try:
         data = _inflated(encoded) if transfer_syntax_uid == _DEFLATED else encoded
-        for tag, start, end in walk(data, _encoding(transfer_syntax_uid)):
+        encoding = _encoding(transfer_syntax_uid)
+        _require_dataset_groups(data, encoding)
+        for tag, start, end in walk(data, encoding):
             if tag > _SERIES_INSTANCE_UID:
                 break
             if tag in (_SOP_CLASS_UID, _SOP_INSTANCE_UID, _MODALITY, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID):
@@ -85,6 +91,13 @@ def _encoding(transfer_syntax_uid: str) -> Encoding:
         is_explicit_vr=transfer_syntax_uid != _IMPLICIT_VR_LITTLE_ENDIAN,
         is_little_endian=transfer_syntax_uid != _EXPLICIT_VR_BIG_ENDIAN,
     )
+
+
+def _require_dataset_groups(data: bytes, encoding: Encoding) -> None:
+    """`Malformed` if the first element is of a group that has no place in a dataset; those behind it are higher."""
+    group = int.from_bytes(data[:2], "little" if encoding.is_little_endian else "big")
+    if len(data) >= 2 and group < _FIRST_GROUP:
+        raise Malformed(f"it begins with an element of group {group:04X}")
 
 
 def _inflated(encoded: bytes) -> bytes:
