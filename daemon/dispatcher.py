@@ -23,7 +23,7 @@ from pirtad.daemon.arrivals import Arrivals
 from pirtad.daemon.assembler import Decision, Patience, Step, decide
 from pirtad.daemon.clock_watch import ClockWatch
 from pirtad.worker.contract import LookMessage, StartedBy
-from pirtad.worker.ledger import jobs, priority, receiving
+from pirtad.worker.ledger import priority, publishing, receiving
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.owner import is_dead
 from pirtad.worker.ledger.receiving import Opening, OpenStudy
@@ -191,7 +191,7 @@ class Dispatcher:
             self._must_rebuild = self._must_rebuild or not any(queue_lengths(self._redis).values())
             self._checked_at = now
         if self._must_rebuild:
-            count = jobs.forget_published(self._database, now)
+            count = publishing.forget_published(self._database, now)
             self._must_rebuild = False
             if count:
                 log.warning("queue rebuilt from the ledger", jobs=count)
@@ -200,12 +200,12 @@ class Dispatcher:
         return self._checked_at is None or not self._checked_at <= now < self._checked_at + _LOST_MESSAGES_CHECK_S
 
     def _publish(self) -> None:
-        for message in jobs.publishable(self._database, self._clock(), is_dead):
+        for message in publishing.publishable(self._database, self._clock(), is_dead):
             before = self._clock()
             # Published, then marked: a crash between the two makes a second message, which its claim makes harmless.
             # The other way round it would make none, and the study would wait for the next rebuilding.
             publish(self._app, message)
-            jobs.mark_published(self._database, message, before)
+            publishing.mark_published(self._database, message, before)
 
     def _failed(self, what: str) -> None:
         if what != self.last_error:

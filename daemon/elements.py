@@ -15,6 +15,10 @@ _UNDEFINED = 0xFFFFFFFF  # PS3.5 section 7.1.1
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # PS3.5 table 7.5-3
 # PS3.5 table 7.1-1: these have two reserved bytes and a length of four bytes; every other VR has two bytes of length.
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+# By whether it is little endian: an element's start, PS3.5 sections 7.1.2 and 7.1.3.
+_EXPLICIT = (struct.Struct(">HH2sH"), struct.Struct("<HH2sH"))
+_IMPLICIT = (struct.Struct(">HHI"), struct.Struct("<HHI"))
+_LENGTH = (struct.Struct(">I"), struct.Struct("<I"))
 
 
 class Malformed(ValueError):
@@ -54,19 +58,19 @@ def walk(data: bytes, encoding: Encoding) -> Iterator[tuple[int, int, int]]:
 
 def _header(data: bytes, position: int, encoding: Encoding) -> tuple[int, int, int, Encoding]:
     """(tag, start of the value, length, encoding of what is inside) of the element at this position."""
-    order = "<" if encoding.is_little_endian else ">"
-    group, element = _unpack(order + "HH", data, position)
-    tag = group << 16 | element
-    if not encoding.is_explicit_vr:
-        (length,) = _unpack(order + "I", data, position + 4)
-        return tag, position + 8, length, encoding
-    vr = data[position + 4 : position + 6]
-    if not (len(vr) == 2 and vr.isalpha() and vr.isupper()):
-        raise Malformed(f"element {tag:08X} at byte {position} has no value representation")
-    if vr not in _LONG_VRS:
-        (length,) = _unpack(order + "H", data, position + 6)
-        return tag, position + 8, length, encoding
-    (length,) = _unpack(order + "I", data, position + 8)
+    try:
+        if not encoding.is_explicit_vr:
+            group, element, length = _IMPLICIT[encoding.is_little_endian].unpack_from(data, position)
+            return group << 16 | element, position + 8, length, encoding
+        group, element, vr, length = _EXPLICIT[encoding.is_little_endian].unpack_from(data, position)
+        tag = group << 16 | element
+        if not (vr.isalpha() and vr.isupper()):
+            raise Malformed(f"element {tag:08X} at byte {position} has no value representation")
+        if vr not in _LONG_VRS:
+            return tag, position + 8, length, encoding
+        (length,) = _LENGTH[encoding.is_little_endian].unpack_from(data, position + 8)
+    except struct.error:
+        raise _cut_off(data) from None
     # PS3.5 section 6.2.2, note 2: inside UN of undefined length everything is implicit VR little endian.
     return tag, position + 12, length, _IMPLICIT_LITTLE if vr == b"UN" else encoding
 
@@ -107,4 +111,8 @@ def _unpack(layout: str, data: bytes, position: int) -> tuple[int, ...]:
     try:
         return struct.unpack_from(layout, data, position)
     except struct.error:
-        raise Malformed(f"the dataset ends at byte {len(data)} inside an element") from None
+        raise _cut_off(data) from None
+
+
+def _cut_off(data: bytes) -> Malformed:
+    return Malformed(f"the dataset ends at byte {len(data)} inside an element")

@@ -17,12 +17,12 @@ class Landing:
     then to be abandoned.
     """
 
-    def __init__(self, path: Path, start_bytes: int) -> None:
+    def __init__(self, path: Path, descriptor: int, start_bytes: int) -> None:
         self.path = path
+        self._descriptor = descriptor  # open for writing; closed by this object
         self.start_bytes = start_bytes  # room kept for the start
         self.dataset_bytes = 0
         self._unsynced = 0
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
     def write(self, fragment: bytes | memoryview) -> None:
         """Append to the dataset."""

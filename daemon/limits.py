@@ -13,6 +13,8 @@ _PENDING_PER_PEER = 16
 _PENDING = 128
 # Chosen: an association that was silent for so long may be ended for a peer that has fewer places.
 _IDLE_S = 5.0
+# Chosen: the same where nobody has more places than others. Longer, since an honest sender may think for a while.
+_PENDING_EVEN_IDLE_S, _EVEN_IDLE_S = 1.0, 15.0
 _MAX_SENDERS = 1000  # chosen: AE titles are the senders' own words, so there may be any number
 
 
@@ -30,7 +32,8 @@ class Places:
     """Connections and associations at one time, in all and per address.
 
     When there is no place left, the address with the most of them loses one that is idle to a peer with fewer: whoever
-    takes all there is does not keep others out.
+    takes all there is does not keep others out. Where many addresses have one each, who has none takes the place of the
+    longest idle.
     """
 
     def __init__(self, max_associations: int, max_per_peer: int, clock: Callable[[], float]) -> None:
@@ -47,7 +50,7 @@ class Places:
             if mine >= self._max_per_peer + _PENDING_PER_PEER:
                 return None
             pending = [place for place in self._places if not place.is_associated]
-            if len(pending) >= _PENDING and not self._make_room(address, pending, idle_s=0.0):
+            if len(pending) >= _PENDING and not self._make_room(address, pending, 0.0, _PENDING_EVEN_IDLE_S):
                 return None
             place = Place(address, evict, self._clock())
             self._places.add(place)
@@ -59,7 +62,8 @@ class Places:
             associated = [one for one in self._places if one.is_associated]
             if sum(one.address == place.address for one in associated) >= self._max_per_peer:
                 return "max_associations_per_peer"
-            if len(associated) >= self._max_associations and not self._make_room(place.address, associated, _IDLE_S):
+            is_full = len(associated) >= self._max_associations
+            if is_full and not self._make_room(place.address, associated, _IDLE_S, _EVEN_IDLE_S):
                 return "max_associations"
             place.is_associated = True
             return ""
@@ -69,15 +73,15 @@ class Places:
         with self._lock:
             self._places.discard(place)
 
-    def _make_room(self, address: str, places: list[Place], idle_s: float) -> bool:
-        """End the longest idle connection of the address with the most, if it has at least two more than this one."""
+    def _make_room(self, address: str, places: list[Place], idle_s: float, even_idle_s: float) -> bool:
+        """End the longest idle connection of the address with the most, if that has more of them than this one."""
         counts: dict[str, int] = {}
         for place in places:
             counts[place.address] = counts.get(place.address, 0) + 1
-        greediest = max(counts, key=lambda one: counts[one])
-        idle = [place for place in places if place.address == greediest]
-        victim = min(idle, key=lambda place: place.active_at)
-        if counts[greediest] < counts.get(address, 0) + 2 or self._clock() - victim.active_at < idle_s:
+        most, mine = max(counts.values()), counts.get(address, 0)
+        victim = min((place for place in places if counts[place.address] == most), key=lambda place: place.active_at)
+        needed_s = idle_s if most >= mine + 2 else even_idle_s
+        if most <= mine or self._clock() - victim.active_at < needed_s:
             return False
         self._places.discard(victim)
         victim.evict()

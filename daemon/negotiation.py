@@ -90,7 +90,7 @@ class Rejection:
         return bytes(pdu.encode())
 
 
-def read_request(body: bytearray) -> Request:
+def read_request(body: memoryview) -> Request:
     """The request in an A-ASSOCIATE-RQ's body; `BadRequest` if it is none."""
     pdu = A_ASSOCIATE_RQ()
     try:

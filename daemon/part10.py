@@ -44,7 +44,6 @@ def part10_start(receipt: Receipt) -> bytes:
 
     The UIDs must be valid (PS3.5 section 9.1). Its length depends on the three UIDs alone.
     """
-    record = _RECORD.pack(_MARK, receipt.dataset_bytes, receipt.received_at, receipt.content_sha256)
     meta = b"".join(
         (
             _long(0x0001, b"\x00\x01"),
@@ -55,10 +54,19 @@ def part10_start(receipt: Receipt) -> bytes:
             _short(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
             _short(0x0016, b"AE", receipt.calling_ae.ljust(_AE_TITLE_BYTES)),  # Source Application Entity Title
             _short(0x0100, b"UI", IMPLEMENTATION_CLASS_UID),  # Private Information Creator UID
-            _long(0x0102, record),
+            _long(0x0102, _record(receipt)),
         )
     )
     return _PREAMBLE + struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(meta)) + meta
+
+
+def completed_start(start: bytes, receipt: Receipt) -> bytes:
+    """The same as `part10_start(receipt)`, from the start of a receipt that differs in what the record holds alone."""
+    return start[: -_RECORD.size] + _record(receipt)
+
+
+def _record(receipt: Receipt) -> bytes:
+    return _RECORD.pack(_MARK, receipt.dataset_bytes, receipt.received_at, receipt.content_sha256)
 
 
 def read_start(head: bytes) -> tuple[Receipt, int] | None:

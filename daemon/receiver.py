@@ -24,7 +24,7 @@ from pirtad.daemon.header import Header, is_valid_uid, read_header, require_same
 from pirtad.daemon.landing import Landing
 from pirtad.daemon.limits import StudySizes, Watermark
 from pirtad.daemon.notices import Notices
-from pirtad.daemon.part10 import Receipt, part10_start
+from pirtad.daemon.part10 import Receipt, completed_start, part10_start
 from pirtad.daemon.registrar import Registrar
 from pirtad.daemon.spool import Announced, Received, Spool, content_digest, full_disk_refused
 from pirtad.worker.ledger import registering
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 # The header is looked for when so much of the dataset is there, then in four times as much, and so on: nearly always it
 # is in the first; 16 MiB is the bound on what is held of a dataset in memory.
-_HEAD_BYTES = (64 * 1024, 16 * 2**20)
+_HEAD_BYTES = (16 * 1024, 16 * 2**20)
 _DIGEST_BYTES = 32
 
 
@@ -76,6 +76,7 @@ class Intake:
         self._receiver = receiver
         self._announced = announced
         self._digest = content_digest(announced.transfer_syntax_uid)
+        self._start = b""  # of the file, as far as it is known now
         self._head = bytearray()  # the dataset's beginning, until the header is found in it
         self._next_look_bytes = _HEAD_BYTES[0]
         self._header: Header | None = None
@@ -122,12 +123,11 @@ class Intake:
         self._receiver.registrar.require_room()
         announced = self._announced
         if is_valid_uid(announced.sop_class_uid) and is_valid_uid(announced.sop_instance_uid):
-            start_bytes = len(part10_start(self._receipt()))
+            self._start = part10_start(self._receipt())
         else:
             # Its bytes are still taken, for the quarantine; with no start it can never count as received.
             self._refused = Refused(DOES_NOT_MATCH_SOP_CLASS, "the command holds a UID that is not valid")
-            start_bytes = 0
-        self._landing = self._receiver.spool.land(start_bytes)
+        self._landing = self._receiver.spool.land(len(self._start))
 
     def _write(self, fragment: memoryview) -> None:
         assert self._landing is not None
@@ -165,7 +165,7 @@ class Intake:
         ):
             raise Refused(DUPLICATE_SOP_INSTANCE, "the instance is there with other bytes")
         with full_disk_refused():
-            landing.commit(part10_start(receipt))
+            landing.commit(completed_start(self._start, receipt))
         self._landing = None  # from here on it is received, and the spool's
         receiver.registrar.add(received)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -33,7 +33,10 @@ _RETRY_S = (0.1, 0.5, 2.0, 5.0)
 class Registrar:
     """Registers in a thread of its own. `start` and `stop` are each called once, by one thread."""
 
-    def __init__(self, spool: Spool, database: Database, sizes: StudySizes) -> None:
+    def __init__(
+        self, spool: Spool, database: Database, sizes: StudySizes, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock  # POSIX seconds
         self._spool = spool
         self._database = database
         self._sizes = sizes
@@ -64,7 +67,8 @@ class Registrar:
         """To be registered soon."""
         with self._changed:
             self._waiting.append(received)
-            self._changed.notify_all()
+            if len(self._waiting) == 1:  # the thread gathers already where more are waiting
+                self._changed.notify_all()
 
     def flush(self, within_s: float) -> bool:
         """Register at once; whether all that was added before is registered and settled within that time."""
@@ -121,7 +125,9 @@ class Registrar:
 
     def _register(self, batch: Sequence[Received], *, is_recovery: bool = False) -> None:
         self._spool.place(batch)
-        instances = [(_instance(received), received.receipt.received_at) for received in batch]
+        # Where the clock was set back since, an image of the future would keep its study waiting for that long.
+        now = self._clock()
+        instances = [(_instance(received), min(received.receipt.received_at, now)) for received in batch]
         found = registering.register_all(self._database, instances, is_recovery=is_recovery)
         for received, what in zip(batch, found, strict=True):
             if what is not Registration.DUPLICATE:

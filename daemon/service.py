@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -26,6 +27,7 @@ from pirtad.daemon.errors import DataDirectoryInUse, ListenerNotReady
 from pirtad.daemon.limits import StudySizes, Watermark
 from pirtad.daemon.listener import Listener
 from pirtad.daemon.notices import Notices
+from pirtad.daemon.one_cpu import on_one_cpu
 from pirtad.daemon.receiver import Receiver
 from pirtad.daemon.registrar import Registrar
 from pirtad.daemon.retention import Retention
@@ -53,8 +55,10 @@ def run_listener(settings: Settings) -> int:
     configure_logging(settings.log)
     # pydicom would warn on stderr of every UID a peer proposes that is none, and quote it.
     pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+    gc.freeze()  # modules and classes stay: nothing to look through again and again while images come
     try:
         with (
+            on_one_cpu() if settings.listener.one_cpu else nullcontext(),
             _only_listener_of(settings.storage.data_dir),
             closing(open_ledger(settings.storage.ledger_url())) as ledger,
         ):

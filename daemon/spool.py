@@ -22,10 +22,12 @@ import os
 import shutil
 import threading
 import uuid
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pirtad.daemon.errors import OUT_OF_RESOURCES, Refused
@@ -34,6 +36,7 @@ from pirtad.daemon.landing import Landing
 from pirtad.daemon.part10 import MAX_START_BYTES, Receipt, read_start
 
 _NAMES_AT_ONCE = 64  # chosen: one sync of the directory for so many images
+_NAMES_LEFT = 48  # chosen: with fewer than so many left, more are made beside receiving
 _HEADER_BYTES = 16 * 2**20  # as much of a dataset as is ever looked at for its header
 _CHUNK_BYTES = 2**20
 _MAX_REMEMBERED_DIRECTORIES = 10_000  # chosen: a few MB; beyond it they are synced once more
@@ -65,10 +68,27 @@ class Received:
         return self.receipt.content_sha256.hex()
 
     @property
+    def directory(self) -> str:
+        """Where its study is kept, relative to the data directory. A UID never becomes a path."""
+        return _directory(self.header.study_uid)
+
+    @property
     def path(self) -> str:
-        """Where it is kept, relative to the data directory. A UID never becomes a path."""
-        study = hashlib.sha256(self.header.study_uid.encode()).hexdigest()
-        return f"spool/{study[:2]}/{study}/{self.sha256}.dcm"
+        """Where it is kept, relative to the data directory."""
+        return f"{self.directory}/{self.sha256}.dcm"
+
+
+@lru_cache(maxsize=1000)  # studies received at one time, and more
+def _directory(study_uid: str) -> str:
+    study = hashlib.sha256(study_uid.encode()).hexdigest()
+    return f"spool/{study[:2]}/{study}"
+
+
+def _by_directory(images: Iterable[Received]) -> dict[str, list[Received]]:
+    found: dict[str, list[Received]] = {}
+    for received in images:
+        found.setdefault(received.directory, []).append(received)
+    return found
 
 
 def content_digest(transfer_syntax_uid: str) -> hashlib._Hash:
@@ -84,8 +104,9 @@ class Spool:
         self._incoming = self.data_dir / "spool" / ".incoming"
         self._quarantine = self.data_dir / "quarantine"
         self._durable: set[Path] = set()  # directories whose names this process knows to be synced
-        self._names: deque[Path] = deque()
-        self._names_lock = threading.Lock()
+        self._names: deque[tuple[Path, int]] = deque()  # and a descriptor of each
+        weakref.finalize(self, _close_all, self._names)
+        self._stocking = threading.Lock()
 
     def prepare(self) -> list[Received]:
         """Make the directories; remove what was not completed; return what was received and never settled.
@@ -105,19 +126,21 @@ class Spool:
     def land(self, start_bytes: int) -> Landing:
         """A file to write an image into. `Refused` (0xA700) if the disk is full, or OSError."""
         with full_disk_refused():
-            return Landing(self._name(), start_bytes)
+            return Landing(*self._name(), start_bytes)
 
     def place(self, images: Iterable[Received]) -> None:
         """Give each the path it is kept under, beside its name in `.incoming`. OSError for any trouble.
 
         The same content takes the same path, in place of what lay there: a file damaged since is so mended.
         """
-        for received in images:
-            path = self.data_dir / received.path
-            try:
-                self._link(received.incoming, path)
-            except FileNotFoundError:  # retention removed the directory just then, empty as it was
-                self._link(received.incoming, path)
+        for directory, of_directory in _by_directory(images).items():
+            self._make_durable(self.data_dir / directory)
+            for received in of_directory:
+                try:
+                    self._link(received)
+                except FileNotFoundError:  # retention removed the directory just then, empty as it was
+                    self._make_durable(self.data_dir / directory)
+                    self._link(received)
 
     def settle(self, images: Iterable[Received]) -> None:
         """The ledger knows them: sync the paths they are kept under, and only then let go the names in `.incoming`.
@@ -127,19 +150,19 @@ class Spool:
         """
         images = list(images)
         self.place(one for one in images if not (self.data_dir / one.path).exists())
-        for directory in {(self.data_dir / received.path).parent for received in images}:
-            _sync_directory(directory)
+        for directory in _by_directory(images):
+            _sync_directory(self.data_dir / directory)
         for received in images:
             received.incoming.unlink(missing_ok=True)
 
-    def _link(self, incoming: Path, path: Path) -> None:
-        self._make_durable(path.parent)
+    def _link(self, received: Received) -> None:
+        path = self.data_dir / received.path
         try:
-            path.hardlink_to(incoming)
+            path.hardlink_to(received.incoming)
         except FileExistsError:
-            if not path.samefile(incoming):
+            if not path.samefile(received.incoming):
                 aside = self._incoming / uuid.uuid4().hex
-                aside.hardlink_to(incoming)
+                aside.hardlink_to(received.incoming)
                 aside.replace(path)
 
     def quarantine(self, landing: Landing, announced: Announced, sha256: str, reason: str, at: float) -> str:
@@ -160,16 +183,36 @@ class Spool:
         """Space left for images."""
         return shutil.disk_usage(self.data_dir).free
 
-    def _name(self) -> Path:
-        """An empty file whose name is synced."""
-        with self._names_lock:
-            if not self._names:
-                names = [self._incoming / uuid.uuid4().hex for _ in range(_NAMES_AT_ONCE)]
-                for name in names:
-                    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
-                _sync_directory(self._incoming)
-                self._names.extend(names)
-            return self._names.popleft()
+    def _name(self) -> tuple[Path, int]:
+        """An empty file whose name is synced, and its descriptor."""
+        if len(self._names) == _NAMES_LEFT:
+            threading.Thread(target=self._stock_beside, name="names", daemon=True).start()
+        while True:
+            with suppress(IndexError):
+                return self._names.popleft()
+            with self._stocking:
+                if not self._names:
+                    self._stock()
+
+    def _stock_beside(self) -> None:
+        with suppress(OSError), self._stocking:  # trouble is told to who needs a name and finds none
+            if len(self._names) <= _NAMES_LEFT:
+                self._stock()
+
+    def _stock(self) -> None:
+        """Make more names, with one sync of their directory."""
+        made: list[tuple[Path, int]] = []
+        try:
+            for _ in range(_NAMES_AT_ONCE):
+                path = self._incoming / uuid.uuid4().hex
+                made.append((path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)))
+            _sync_directory(self._incoming)
+        except OSError:
+            _close_all(made)
+            for path, _ in made:
+                path.unlink(missing_ok=True)
+            raise
+        self._names.extend(made)
 
     def _write(self, path: Path, parts: Iterable[bytes]) -> None:
         """Write to a temporary file, sync, rename, sync the directory."""
@@ -213,6 +256,11 @@ def full_disk_refused() -> Iterator[None]:
         if error.errno in _NO_SPACE:
             raise Refused(OUT_OF_RESOURCES, "no space left for received images") from error
         raise
+
+
+def _close_all(names: Iterable[tuple[Path, int]]) -> None:
+    for _, descriptor in names:
+        os.close(descriptor)
 
 
 def _read_received(path: Path) -> Received | None:

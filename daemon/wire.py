@@ -17,6 +17,9 @@ _NOT_SPECIFIED = 0
 _PDU_HEADER = struct.Struct(">BxI")
 _PDV_HEADER = struct.Struct(">IBB")
 _COMMAND, _LAST = 0x01, 0x02  # message control header, PS3.8 annex E.2
+_TIMEVAL = struct.Struct("@ll")  # of SO_RCVTIMEO and SO_SNDTIMEO, Linux
+_TICK_S = 1.0  # chosen: an idle association costs one wake-up of its thread in so long
+_FIRST_BUFFER_BYTES = 4096  # chosen: a command set, and for an A-ASSOCIATE-RQ that is longer there is more
 
 
 class PeerGone(Exception):
@@ -36,35 +39,57 @@ class Violation(Exception):
 
 
 class Wire:
-    """A connection as PDUs. For one thread, but for `interrupt`."""
+    """A connection as PDUs. For one thread, but for `interrupt`.
+
+    One buffer is read into again and again: an image is not copied, and costs a few system calls. The socket is
+    blocking, with the kernel's own time limits; a limit further away than `_TICK_S` is looked at once a tick.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._is_tcp = connection.family in (socket.AF_INET, socket.AF_INET6)
+        self._limits_s = {socket.SO_RCVTIMEO: 0.0, socket.SO_SNDTIMEO: 0.0}  # as set in the kernel
+        self._buffer = bytearray(_FIRST_BUFFER_BYTES)
+        self._begin = self._end = 0  # of what was received and not yet taken
+        connection.settimeout(None)
         if self._is_tcp:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._acknowledge_at_once()
 
-    def read(self, wait_s: float, pdu_s: float, longest: Callable[[int], int]) -> tuple[int, bytearray]:
-        """(type, body) of the next PDU.
+    def read(self, wait_s: float, pdu_s: float, longest: Callable[[int], int]) -> tuple[int, memoryview]:
+        """(type, body) of the next PDU; the body is overwritten by the next call.
 
         It must begin within `wait_s` and be complete `pdu_s` after it began. `longest` gives, by type, the longest
-        body taken, and raises `Violation` for a type that can't come now; nothing of a longer body is read.
+        body taken, and raises `Violation` for a type that can't come now; no room is made for a longer one.
         """
-        header = bytearray(_PDU_HEADER.size)
-        began = self._fill(memoryview(header), time.monotonic() + wait_s, once_begun_s=pdu_s)
-        pdu_type, length = _PDU_HEADER.unpack(header)
+        deadline = time.monotonic() + wait_s
+        is_begun = self._end > self._begin
+        if not is_begun:
+            self._begin = self._end = 0
+            self._receive(deadline, "the next PDU")
+        deadline = time.monotonic() + pdu_s
+        while self._end - self._begin < _PDU_HEADER.size:
+            self._make_room(_PDU_HEADER.size)
+            self._receive(deadline, "a PDU")
+        pdu_type, length = _PDU_HEADER.unpack_from(self._buffer, self._begin)
         if length > longest(pdu_type):
             raise Violation(f"a PDU of {length} bytes, more than was negotiated", INVALID_PARAMETER)
-        body = bytearray(length)
-        self._fill(memoryview(body), began + pdu_s)
+        whole = _PDU_HEADER.size + length
+        self._make_room(whole)
+        while (missing := self._begin + whole - self._end) > 0:
+            self._receive(deadline, "a PDU", exactly=missing)
+        body = memoryview(self._buffer)[self._begin + _PDU_HEADER.size : self._begin + whole]
+        self._begin += whole
         return pdu_type, body
 
     def send(self, data: bytes, within_s: float) -> None:
         """Send all of it."""
         try:
-            self._connection.settimeout(within_s)
+            self._limit(socket.SO_SNDTIMEO, within_s)
             self._connection.sendall(data)
-        except TimeoutError:
+            if self._is_tcp:
+                self._acknowledge_at_once()
+        except BlockingIOError:
             raise TooSlow("taking our answer") from None
         except OSError as error:
             raise PeerGone from error
@@ -94,32 +119,44 @@ class Wire:
         """Close the connection."""
         self._connection.close()
 
-    def _fill(self, view: memoryview, deadline: float, once_begun_s: float | None = None) -> float:
-        """Fill the view by the deadline, or within that time of its first byte; returns when that one came."""
-        began = 0.0
-        while view:
+    def _receive(self, deadline: float, what: str, exactly: int = 0) -> None:
+        """Wait for so many more bytes, or for as many as come at once and find room; returns with some at least."""
+        view = memoryview(self._buffer)[self._end : self._end + exactly if exactly else len(self._buffer)]
+        while True:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TooSlow("a PDU" if began else "the next PDU")
+                raise TooSlow(what)
             try:
-                self._connection.settimeout(left)
-                received = self._connection.recv_into(view)
-            except TimeoutError:
+                self._limit(socket.SO_RCVTIMEO, min(left, _TICK_S))
+                received = self._connection.recv_into(view, 0, socket.MSG_WAITALL if exactly else 0)
+            except BlockingIOError:  # the kernel's limit passed
                 continue
             except OSError as error:
                 raise PeerGone from error
             if not received:
                 raise PeerGone
-            if self._is_tcp:
-                self._acknowledge_at_once()
-            if not began:
-                began = time.monotonic()
-                deadline = deadline if once_begun_s is None else began + once_begun_s
-            view = view[received:]
-        return began
+            self._end += received
+            return
+
+    def _make_room(self, needed: int) -> None:
+        """Have so many bytes in a row from the beginning of what was received."""
+        if self._begin + needed <= len(self._buffer):
+            return
+        kept = self._buffer[self._begin : self._end]
+        if needed > len(self._buffer):
+            self._buffer = bytearray(needed + _FIRST_BUFFER_BYTES)
+        self._begin, self._end = 0, len(kept)
+        self._buffer[: len(kept)] = kept
+
+    def _limit(self, option: int, within_s: float) -> None:
+        """Set the kernel's time limit of a call (socket(7)), where it is another than now."""
+        if self._limits_s[option] != within_s:
+            microseconds = max(int(within_s * 1e6), 1)  # 0 would mean none
+            self._connection.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(*divmod(microseconds, 1_000_000)))
+            self._limits_s[option] = within_s
 
     def _acknowledge_at_once(self) -> None:
-        """Linux forgets TCP_QUICKACK again and again (tcp(7)), so it is set after every read.
+        """Have what comes acknowledged when it is read, until we next send (tcp(7), TCP_QUICKACK).
 
         Senders that leave Nagle's algorithm on, DCMTK among them, else wait 40 ms for our ACK in every image.
         """
@@ -127,10 +164,10 @@ class Wire:
             self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
-def fragments(body: bytearray) -> Iterator[tuple[int, bool, bool, memoryview]]:
+def fragments(body: memoryview) -> Iterator[tuple[int, bool, bool, memoryview]]:
     """(context id, is a command's, is the last of it, data) of each PDV of a P-DATA-TF (PS3.8 section 9.3.5)."""
-    view, position = memoryview(body), 0
-    if not body:
+    view, position = body, 0
+    if not view:
         raise Violation("a P-DATA without a PDV", INVALID_PARAMETER)
     while position < len(view):
         if position + _PDV_HEADER.size > len(view):

@@ -12,6 +12,7 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import config as pydicom_config
+from support.live import wait_for
 from support.raw_peer import ABORT_PDU, ECHO, RELEASE_RQ, associate_rq, command, p_data, pdv, store
 from support.receiving import encoded, files, image, receiving_side
 
@@ -99,7 +100,7 @@ def test_a_corpus_leaves_no_thread_and_no_file(side):
     threads = threading.active_count()
     for seed in range(200):
         _serve(side, _damaged(random.Random(seed)))
-    assert threading.active_count() == threads
+    wait_for(lambda: threading.active_count() == threads, 10, "the threads' end")
     _assert_nothing_left(side)
 
 

@@ -11,8 +11,9 @@ from support.receiving import Clock
 
 from pirtad.daemon.clock_watch import ClockWatch
 from pirtad.worker.contract import JobMessage
-from pirtad.worker.ledger import jobs, receiving
+from pirtad.worker.ledger import claiming, job_rows, progress, publishing, receiving
 from pirtad.worker.ledger.database import Database
+from pirtad.worker.ledger.tables import Study
 
 HOUR_S = 3600.0
 
@@ -32,10 +33,10 @@ def waiting_job(database: Database, now: float) -> JobMessage:
     """A job that waits until 5 s from now for its next attempt."""
     receive(database, 1, 2, now=now)
     receiving.open_job(database, STUDY, now)
-    (message,) = jobs.publishable(database, now, alive)
-    job = jobs.claim(database, message, "worker", now, 30.0, alive)
+    (message,) = publishing.publishable(database, now, alive)
+    job = claiming.claim(database, message, "worker", now, 30.0, alive)
     assert job is not None
-    jobs.defer(database, job, now + 5, "the PACS is down", now, is_failure=False)
+    progress.defer(database, job, now + 5, "the PACS is down", now, is_failure=False)
     return message
 
 
@@ -48,8 +49,8 @@ def test_a_job_that_waits_does_not_wait_for_the_old_time(database: Database) -> 
     wall.now, steady.now = wall.now - HOUR_S + 1, steady.now + 1
     watch.look()
     # Then the job is due when its five seconds are over
-    assert jobs.publishable(database, wall.now, alive) == []
-    assert jobs.publishable(database, wall.now + 4.5, alive) == [message]
+    assert publishing.publishable(database, wall.now, alive) == []
+    assert publishing.publishable(database, wall.now + 4.5, alive) == [message]
 
 
 def test_a_study_that_is_received_is_complete_after_its_quiet_period(database: Database) -> None:
@@ -69,10 +70,10 @@ def test_a_clock_that_was_set_back_while_nobody_looked_is_noticed_at_the_start(d
     message = waiting_job(database, 10_000.0)
     wall = Clock(10_000.0 - HOUR_S)
     ClockWatch(database, wall, Clock(1.0)).look()
-    assert jobs.publishable(database, wall.now + 6, alive) == [message]
+    assert publishing.publishable(database, wall.now + 6, alive) == [message]
     # and it is not taken for set back again at the next start
     ClockWatch(database, wall, Clock(1.0)).look()
-    assert jobs.publishable(database, wall.now + 4, alive) == []
+    assert publishing.publishable(database, wall.now + 4, alive) == []
 
 
 def test_a_clock_that_goes_right_or_ahead_changes_nothing(database: Database) -> None:
@@ -83,7 +84,7 @@ def test_a_clock_that_goes_right_or_ahead_changes_nothing(database: Database) ->
     for ahead_s in (1.0, 0.0, HOUR_S):
         wall.now, steady.now = wall.now + 1 + ahead_s, steady.now + 1
         watch.look()
-    assert jobs.publishable(database, 10_004.0, alive) == []
+    assert publishing.publishable(database, 10_004.0, alive) == []
 
 
 def test_jobs_keep_their_order(database: Database) -> None:
@@ -103,7 +104,7 @@ def test_jobs_keep_their_order(database: Database) -> None:
     _, third = receiving.open_job(database, STUDY, wall.now)
     # Then the third is the newest one
     with database.reading() as session:
-        study = jobs.Study
-        newest = jobs.newest_job(session, session.query(study).one())
+        study = Study
+        newest = job_rows.newest_job(session, session.query(study).one())
         assert newest is not None
         assert newest.id == third

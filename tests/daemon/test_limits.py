@@ -55,6 +55,33 @@ def test_who_has_most_loses_an_idle_one_to_who_has_none():
     assert ended == ["greedy"]
 
 
+def test_where_all_have_one_the_longest_idle_gives_way_to_who_has_none():
+    clock, ended = Clock(), []
+    places = Places(4, 4, clock)
+    held = [_enter(places, f"peer {number}", ended) for number in range(4)]
+    assert [places.associate(place) for place in held] == [""] * 4
+    clock.now += 14
+    held[0].active_at = clock.now  # at work
+    newcomer = _enter(places, "newcomer", ended)
+    assert places.associate(newcomer) == "max_associations"
+    clock.now += 2
+    assert places.associate(newcomer) == ""
+    assert len(ended) == 1
+    assert ended != ["peer 0"]
+    # And who has one already takes none from others that have one
+    assert places.associate(_enter(places, "newcomer")) == "max_associations"
+
+
+def test_connections_that_ask_for_nothing_from_many_addresses_do_not_keep_a_new_one_out():
+    clock, ended = Clock(), []
+    places = Places(64, 16, clock)
+    assert all(_enter(places, f"peer {number}", ended) is not None for number in range(128))
+    assert _enter(places, "newcomer") is None
+    clock.now += 1
+    assert _enter(places, "newcomer") is not None
+    assert len(ended) == 1
+
+
 def test_pending_connections_from_everywhere_do_not_keep_a_new_one_out():
     clock, ended = Clock(), []
     places = Places(8, 100, clock)

@@ -48,6 +48,20 @@ def test_what_was_acknowledged_is_registered_by_the_next_start(tmp_path):
     assert files(tmp_path / "spool" / ".incoming") == []
 
 
+def test_an_image_of_the_future_does_not_keep_its_study_waiting(tmp_path):
+    # Given an image received while the clock was an hour ahead, and not registered before it was set back
+    with receiving_side(tmp_path) as side:
+        side.registrar.stop(5)
+        side.clock.now += 3600
+        intake = side.receiver.begin(announced(sop_instance_uid=f"{STUDY}.2.1"))
+        intake.write(memoryview(encoded(image(1))))
+        assert intake.finish() == (0x0000, "")
+    # Then it counts as received now
+    with receiving_side(tmp_path) as side:
+        (study,) = receiving.open_studies(side.database)
+        assert study.last_received_at == side.clock.now
+
+
 @pytest.mark.parametrize("step", ["place", "register_all", "settle"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_death_at_any_step_of_registering_loses_and_doubles_nothing(tmp_path, monkeypatch, step, when):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import json
 import os
@@ -171,6 +172,16 @@ def test_many_images_share_the_syncs_of_their_names(spool, monkeypatch):
     for number in range(64):
         _receive(spool, bytes([number]))
     assert len(calls) <= 2
+
+
+def test_a_spool_that_is_no_longer_used_holds_no_descriptor(tmp_path):
+    spool = Spool(tmp_path)
+    spool.prepare()
+    _receive(spool)
+    del spool
+    gc.collect()
+    open_files = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert not [path for path in open_files if path.is_relative_to(tmp_path)]
 
 
 @pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
