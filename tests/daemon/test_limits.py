@@ -60,7 +60,7 @@ def test_where_all_have_one_the_longest_idle_gives_way_to_who_has_none():
     places = Places(4, 4, clock)
     held = [_enter(places, f"peer {number}", ended) for number in range(4)]
     assert [places.associate(place) for place in held] == [""] * 4
-    clock.now += 14
+    clock.now += 4
     held[0].active_at = clock.now  # at work
     newcomer = _enter(places, "newcomer", ended)
     assert places.associate(newcomer) == "max_associations"

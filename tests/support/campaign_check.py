@@ -13,7 +13,7 @@ from pathlib import Path
 
 from support.campaign_stack import Stack
 
-_MAY_LIE_IN_INCOMING = 64  # names are made many at a time (`daemon.spool`)
+_MAY_LIE_IN_INCOMING = 112  # names are made 64 at a time, with 48 left (`daemon.spool`)
 
 
 @dataclass
