@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 _BACKLOG = 128
+_ECHOES = 3  # chosen: the echo is pynetdicom's, and on a busy machine may fail for reasons of its own
 _ABORT_S = 2.0  # chosen: time for a peer to take an A-ABORT before its connection is cut
 _PAUSE_S = 0.1  # after an accept(2) that failed, e.g. for want of descriptors
 
@@ -62,7 +63,7 @@ class Listener:
             self._socket.close()
             raise ListenerNotReady(f"can't listen on {address[0]} port {address[1]}: {error.strerror}") from error
         self._accepting.start()
-        if not self._answers():
+        if not any(self._answers() for _ in range(_ECHOES)):
             self.stop(grace_s=0)
             raise ListenerNotReady(f"{address[0]} port {address[1]} is bound and does not answer a C-ECHO")
         self.wait_until_idle(_ABORT_S)  # our own C-ECHO must not take the place of a first sender

@@ -18,7 +18,7 @@ _PDU_HEADER = struct.Struct(">BxI")
 _PDV_HEADER = struct.Struct(">IBB")
 _COMMAND, _LAST = 0x01, 0x02  # message control header, PS3.8 annex E.2
 _TIMEVAL = struct.Struct("@ll")  # of SO_RCVTIMEO and SO_SNDTIMEO, Linux
-_TICK_S = 1.0  # chosen: an idle association costs one wake-up of its thread in so long
+_TICK_S = 10.0  # chosen: an idle association costs one wake-up of its thread in so long
 _FIRST_BUFFER_BYTES = 4096  # chosen: a command set, and for an A-ASSOCIATE-RQ that is longer there is more
 
 
