@@ -107,6 +107,7 @@ class Spool:
         self._names: deque[tuple[Path, int]] = deque()  # and a descriptor of each
         weakref.finalize(self, _close_all, self._names)
         self._stocking = threading.Lock()
+        self._is_stocking = False  # beside receiving
 
     def prepare(self) -> list[Received]:
         """Make the directories; remove what was not completed; return what was received and never settled.
@@ -185,7 +186,8 @@ class Spool:
 
     def _name(self) -> tuple[Path, int]:
         """An empty file whose name is synced, and its descriptor."""
-        if len(self._names) == _NAMES_LEFT:
+        if len(self._names) <= _NAMES_LEFT and not self._is_stocking:
+            self._is_stocking = True
             threading.Thread(target=self._stock_beside, name="names", daemon=True).start()
         while True:
             with suppress(IndexError):
@@ -195,9 +197,12 @@ class Spool:
                     self._stock()
 
     def _stock_beside(self) -> None:
-        with suppress(OSError), self._stocking:  # trouble is told to who needs a name and finds none
-            if len(self._names) <= _NAMES_LEFT:
-                self._stock()
+        try:
+            with suppress(OSError), self._stocking:  # trouble is told to who needs a name and finds none
+                if len(self._names) <= _NAMES_LEFT:
+                    self._stock()
+        finally:
+            self._is_stocking = False
 
     def _stock(self) -> None:
         """Make more names, with one sync of their directory."""
