@@ -105,7 +105,7 @@ class Spool:
         self._quarantine = self.data_dir / "quarantine"
         self._durable: set[Path] = set()  # directories whose names this process knows to be synced
         self._names: deque[tuple[Path, int]] = deque()  # and a descriptor of each
-        weakref.finalize(self, _close_all, self._names)
+        self.close = weakref.finalize(self, _close_all, self._names)  # the descriptors; else they go with this object
         self._stocking = threading.Lock()
         self._is_stocking = False  # beside receiving
 
@@ -213,8 +213,8 @@ class Spool:
                 made.append((path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)))
             _sync_directory(self._incoming)
         except OSError:
-            _close_all(made)
-            for path, _ in made:
+            for path, descriptor in made:
+                os.close(descriptor)
                 path.unlink(missing_ok=True)
             raise
         self._names.extend(made)
@@ -263,9 +263,9 @@ def full_disk_refused() -> Iterator[None]:
         raise
 
 
-def _close_all(names: Iterable[tuple[Path, int]]) -> None:
-    for _, descriptor in names:
-        os.close(descriptor)
+def _close_all(names: deque[tuple[Path, int]]) -> None:
+    while names:
+        os.close(names.popleft()[1])
 
 
 def _read_received(path: Path) -> Received | None:

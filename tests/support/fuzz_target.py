@@ -142,6 +142,10 @@ class Target:
             self.arrivals.forget_all_but(frozenset(), time.time() + 3600)  # as the dispatcher does
             at_end = spool_problems(spool, side, truth, is_registered)
             self.counts["quarantined"] += len(list((directory / "quarantine").glob("*.dataset")))
+        for thread in threading.enumerate():
+            if thread.name == "names":  # the spool makes them ahead, and holds them open
+                thread.join()
+        spool.close()
         if (left := descriptors() - open_before) > 0:
             at_end.append(("descriptors left open", f"{left}"))
         if (left := threading.active_count() - threads) > 0:
