@@ -231,6 +231,7 @@ class Association:
         else:
             status, comment = UNRECOGNIZED_OPERATION, ""
         answer = commands.response(command, status, comment)
+        self._place.active_at = time.monotonic()  # the time until here was ours
         self._send(wire.command_pdus(self._context_id, answer, self._peer_max_pdu_bytes))
 
     def _commit(self, command: Command, dataset: bytes) -> None:

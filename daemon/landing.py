@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +46,8 @@ class Landing:
         while position < len(start):
             position += os.pwrite(self._descriptor, start[position:], position)
         os.fdatasync(self._descriptor)
+        if not os.fstat(self._descriptor).st_nlink:  # it was opened a while ago: somebody removed its name since
+            raise FileNotFoundError(errno.ENOENT, "removed while it was received into")
         self.close()
 
     def close(self) -> None:

@@ -154,6 +154,8 @@ class Listener:
         keep_answers(association)
         try:
             return bool(association.send_c_echo().get("Status") == SUCCESS)
+        except RuntimeError:  # it ended in between
+            return False
         finally:
             association.release()
 

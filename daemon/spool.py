@@ -188,10 +188,17 @@ class Spool:
         """An empty file whose name is synced, and its descriptor."""
         if len(self._names) <= _NAMES_LEFT and not self._is_stocking:
             self._is_stocking = True
-            threading.Thread(target=self._stock_beside, name="names", daemon=True).start()
+            try:
+                threading.Thread(target=self._stock_beside, name="names", daemon=True).start()
+            except RuntimeError:  # no thread can be started now
+                self._is_stocking = False
         while True:
             with suppress(IndexError):
-                return self._names.popleft()
+                while True:
+                    path, descriptor = self._names.popleft()
+                    if os.fstat(descriptor).st_nlink:
+                        return path, descriptor
+                    os.close(descriptor)  # somebody tidied up the empty file
             with self._stocking:
                 if not self._names:
                     self._stock()
@@ -215,7 +222,8 @@ class Spool:
         except OSError:
             for path, descriptor in made:
                 os.close(descriptor)
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # swept at the next start
+                    path.unlink(missing_ok=True)
             raise
         self._names.extend(made)
 

@@ -63,8 +63,9 @@ class Wire:
         body taken, and raises `Violation` for a type that can't come now; no room is made for a longer one.
         """
         deadline = time.monotonic() + wait_s
-        is_begun = self._end > self._begin
-        if not is_begun:
+        if wait_s <= 0:
+            raise TooSlow("the next PDU")
+        if self._end == self._begin:
             self._begin = self._end = 0
             self._receive(deadline, "the next PDU")
         deadline = time.monotonic() + pdu_s
@@ -83,7 +84,7 @@ class Wire:
         return pdu_type, body
 
     def send(self, data: bytes, within_s: float) -> None:
-        """Send all of it."""
+        """Send all of it; each part that the peer takes at once must be taken within that time."""
         try:
             self._limit(socket.SO_SNDTIMEO, within_s)
             self._connection.sendall(data)

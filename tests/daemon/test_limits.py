@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 import time
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from support.raw_peer import (
 from support.receiving import STUDY, Clock, encoded, image, receiving_side, running_listener
 
 from pirtad.daemon.limits import Places, Rate
+from pirtad.daemon.wire import TooSlow, Wire
 
 IMAGE = encoded(image())
 
@@ -219,3 +221,13 @@ def test_an_idle_association_is_ended_and_its_place_is_free(tmp_path):
         assert running.listener.wait_until_idle(10)
         with raw_peer(running.port) as peer:
             peer.associate()
+
+
+def test_a_pdu_that_began_early_does_not_win_time_for_a_message_that_is_too_slow():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        wire = Wire(ours)
+        theirs.sendall(b"\x04\0\0\0\0\x01a" + b"\x04")  # a PDU, and the first byte of another
+        assert wire.read(5, 5, lambda _: 10)[0] == 0x04
+        with pytest.raises(TooSlow):
+            wire.read(-1, 5, lambda _: 10)

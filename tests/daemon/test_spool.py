@@ -201,6 +201,25 @@ def test_a_failed_write_is_told_and_an_abandoned_image_leaves_nothing(spool, tmp
     assert _keep(spool).is_file()  # and once there is space again the same image is kept
 
 
+def test_names_that_somebody_removed_are_not_received_into(spool, tmp_path):
+    # Given names that were made ahead, and a tool that removes empty files
+    _keep(spool)
+    for path in (tmp_path / "spool" / ".incoming").iterdir():
+        path.unlink()
+    # Then the next image gets one that is there
+    assert _keep(spool, b"another").is_file()
+
+
+def test_an_image_whose_name_is_removed_while_it_comes_is_not_received(spool):
+    start = part10_start(_receipt(IMAGE))
+    landing = spool.land(len(start))
+    landing.write(IMAGE)
+    landing.path.unlink()
+    with pytest.raises(FileNotFoundError):
+        landing.commit(start)
+    landing.abandon()
+
+
 def test_no_space_for_another_file_is_out_of_resources(spool, monkeypatch):
     def fails(*_):
         raise OSError(errno.ENOSPC, "no")
