@@ -130,7 +130,7 @@ class QueueSettings(_Section):
         600, description="A stage that takes longer is ended; it counts as failed."
     )
     backoff_base_s: PositiveSeconds = Field(2, description="Wait before the second attempt; doubles from there.")
-    backoff_cap_s: PositiveSeconds = Field(60, description="Longest wait between attempts.")
+    backoff_cap_s: PositiveSeconds = Field(60, le=3600, description="Longest wait between attempts.")
     prepare_processes: int = Field(1, ge=1, description="Processes of the prepare worker (CPU).")
     infer_processes: int = Field(1, ge=1, description="Processes of the infer worker (each loads the models).")
     deliver_processes: int = Field(1, ge=1, description="Processes of the deliver worker (network).")

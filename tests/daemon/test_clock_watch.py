@@ -10,7 +10,7 @@ from support.ledger import STUDY, new_ledger, receive
 from support.receiving import Clock
 
 from pirtad.daemon.clock_watch import ClockWatch
-from pirtad.worker.contract import JobMessage
+from pirtad.worker.contract import JobMessage, Stage
 from pirtad.worker.ledger import claiming, job_rows, progress, publishing, receiving
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.tables import Study
@@ -108,3 +108,31 @@ def test_jobs_keep_their_order(database: Database) -> None:
         newest = job_rows.newest_job(session, session.query(study).one())
         assert newest is not None
         assert newest.id == third
+
+
+def test_a_time_written_by_a_clock_that_nobody_saw_ahead_delays_nothing(database: Database) -> None:
+    # Given a stage that ended, and a wait that began, while the clock was two hours ahead for a moment
+    now, ahead = 10_000.0, 10_000.0 + 2 * HOUR_S
+    receive(database, 1, 2, now=now)
+    receiving.open_job(database, STUDY, now)
+    (message,) = publishing.publishable(database, now, alive)
+    job = claiming.claim(database, message, "worker", now, 30.0, alive)
+    assert job is not None
+    progress.advance(database, job, Stage.INFER, ahead)
+    # Then the next stage is due at once
+    (message,) = publishing.publishable(database, now + 1, alive)
+    publishing.mark_published(database, message, now + 1)
+    job = claiming.claim(database, message, "worker", now + 1, 30.0, alive)
+    assert job is not None
+    # And so is the next attempt, which cannot have been meant for then
+    progress.defer(database, job, ahead + 60, "the PACS is down", ahead, is_failure=False)
+    assert publishing.publishable(database, now + 2, alive) == [message]
+
+
+def test_a_message_of_the_future_is_not_waited_for(database: Database) -> None:
+    now = 10_000.0
+    receive(database, 1, 2, now=now)
+    receiving.open_job(database, STUDY, now)
+    (message,) = publishing.publishable(database, now, alive)
+    publishing.mark_published(database, message, now + HOUR_S)
+    assert publishing.publishable(database, now + 1, alive) == [message]
