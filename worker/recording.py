@@ -20,8 +20,9 @@ log = structlog.get_logger(__name__)
 LEDGER_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 """What a database raises that is busy, restarting or not there: waiting mends it, as it does not a broken rule."""
 _PAUSES_S = (0.2, 1.0, 3.0)
-"""Chosen: a dropped connection is back at once, a restart takes a second or two; in all shorter than a lease, whose end
-would give the job to somebody else."""
+"""Chosen: a dropped connection is back at once, a restart takes a second or two. The pauses alone are shorter than a
+lease; the tries need not be, since on SQLite each waits up to 30 s for the lock. Where the lease ends meanwhile and
+somebody else takes the job, the claim is lost, and the next try raises `ClaimLost`."""
 
 
 def recorded(record: Callable[[], _Result], pause: Callable[[float], None]) -> _Result:

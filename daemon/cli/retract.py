@@ -85,9 +85,11 @@ def retract(
             if found is not None and not yes:
                 having = [name for name in destinations if name in found.destinations]
                 _ask(found, code, words, ", ".join(having or destinations))
+            shown = () if found is None else [one.sop_instance_uid for one in found.objects]
             answer = retractions.request(
-                database, study_uid, code, words, destinations, time.time(), is_moved=moved, job_id=job
-            )
+                database, study_uid, code, words, destinations, time.time(), is_moved=moved, job_id=job,
+                expected=None if yes else shown,
+            )  # fmt: skip
         except operating.NotPossible as error:
             hint = "; if it is the same PACS at another address: --moved" if "settings name" in str(error) else ""
             stop(Exit.NOT_POSSIBLE, f"{error}{hint}")

@@ -171,3 +171,40 @@ def test_one_report_alone_is_withdrawn_by_its_job(filled: Path, revised: tuple[s
     assert {one.job_id: one.is_withdrawn for one in detail_of(filled, REVISED).deliveries}[first]
     other = pirtad("retract", REPORTED, *AGREED, "--job", first)
     assert (other.exit_code, f"has no job {first}" in other.stderr) == (4, True)
+
+
+def test_a_report_that_arrives_while_the_operator_is_asked_is_not_withdrawn(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a report, which the operator is shown
+    ledger = new_ledger(filled)
+    at = time.time() - 3600
+    job_ids = []
+
+    def bring(series: int) -> None:
+        receive(ledger, REVISED, at, series=series)
+        every = frozenset(f"{REVISED}.{number}" for number in range(1, series + 1))
+        used = tuple(f"{uid}.1" for uid in every)
+        seen = Seen(True, Counts.MET, used, every, frozenset(), "", "")
+        looks.keep_look(ledger, REVISED, looks.files_of(ledger, REVISED), seen, at + 5)
+        _, job_id = receiving.open_job(ledger, REVISED, at + 10)
+        report(ledger, job_id, at + 20)
+        job_ids.append(job_id)
+
+    bring(2)
+
+    # When a revised one arrives before the answer
+    def agree(*_: object, **__: object) -> bool:
+        bring(3)
+        return True
+
+    with monkeypatch.context() as patched:
+        patched.setattr("typer.confirm", agree)
+        refused = pirtad("retract", REVISED, "--reason", WHY)
+    ledger.close()
+    # Then neither is withdrawn, and the operator is to look again
+    assert (refused.exit_code, "ask again" in refused.stderr) == (4, True)
+    assert len(set(job_ids)) == 2
+    assert not any(one.is_withdrawn for one in detail_of(filled, REVISED).deliveries)
+    assert pirtad("retract", REVISED, "--reason", WHY, typed="y\n").exit_code == 0
+    assert all(one.is_withdrawn for one in detail_of(filled, REVISED).deliveries)

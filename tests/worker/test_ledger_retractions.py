@@ -29,6 +29,7 @@ from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import RETRACTION, KeptObject
 from pirtad.worker.ledger.looks import Counts, Seen
 from pirtad.worker.ledger.operating import NotPossible
+from pirtad.worker.ledger.registering import register
 from pirtad.worker.ledger.retractions import Answer, Requested
 from pirtad.worker.ledger.tables import Delivery, Job, Retraction, Study
 from pirtad.worker.rejection import MAX_WORDS, RejectionReason
@@ -479,3 +480,145 @@ def test_results_are_kept_while_a_note_about_them_is_not_out(database: Database,
     ask(database, first, now=24.0)
     deliver_note(database, JobMessage(first, Stage.DELIVER), 25.0)
     assert [one.study_uid for one in retention.remove_results(database, 1e6, 1e6)] == [STUDY]
+
+
+def test_more_images_wait_for_a_note_about_an_earlier_report(database: Database, revised: tuple[str, str]) -> None:
+    # Given a note on its way about the report that was revised, and another image of the pair
+    first, second = revised
+    ask(database, first)
+    receive(database, 4, now=21.0)
+    look(database, 1, 2, 3, 4)
+    claimed = take(database, JobMessage(first, Stage.DELIVER), 22.0)
+    deliveries.keep(database, claimed, PACS, [NOTE])
+    # Then the round is held, before the note is sent and while it is, and nothing is opened beside it
+    assert receiving.open_job(database, STUDY, 23.0) == (receiving.Opened.HELD, first)
+    (study,) = receiving.open_studies(database)
+    assert study.standing is receiving.Standing.DELIVERING
+    assert states(database) == {first: JobState.RUNNING, second: JobState.DONE}
+    deliveries.mark_delivered(database, claimed, PACS, NOTE, 0x0000, 24.0)
+    progress.finish(database, claimed, PACS, 24.0)
+    assert states(database)[first] is JobState.WITHDRAWN
+    # and the images are taken up afterwards
+    outcome, third = receiving.open_job(database, STUDY, 25.0)
+    assert (outcome, states(database)[third]) == (receiving.Opened.REVISED, JobState.QUEUED)
+
+
+def test_more_images_wait_for_a_note_though_the_revision_failed(database: Database, first: str) -> None:
+    second = report(database, (1, 2, 3), 12.0)  # which fails
+    ask(database)
+    receive(database, 4, now=21.0)
+    look(database, 1, 2, 3, 4)
+    assert receiving.open_job(database, STUDY, 22.0) == (receiving.Opened.HELD, first)
+    assert states(database) == {first: JobState.QUEUED, second: JobState.FAILED}
+    deliver_note(database, JobMessage(first, Stage.DELIVER), 23.0)
+    assert receiving.open_job(database, STUDY, 24.0)[0] is not receiving.Opened.HELD
+    assert states(database)[first] is JobState.WITHDRAWN
+
+
+def test_a_job_that_delivers_a_note_is_not_superseded(database: Database, revised: tuple[str, str]) -> None:
+    first, second = revised
+    ask(database, first)
+    with database.transaction() as session:
+        study = session.scalars(select(Study)).one()
+        receiving._supersede(session, study, session.scalars(select(Job)).all(), 21.0)
+    assert states(database) == {first: JobState.QUEUED, second: JobState.DONE}
+
+
+@pytest.mark.parametrize("named", [0, 1])
+def test_a_note_about_all_that_was_given_up_is_not_sent_for_one_report(
+    database: Database, revised: tuple[str, str], named: int
+) -> None:
+    # Given a composed note about both reports, given up before it was sent
+    note_job = revised[1]
+    ask(database)
+    claimed = take(database, JobMessage(note_job, Stage.DELIVER), 21.0)
+    deliveries.keep(database, claimed, PACS, [NOTE])
+    progress.shelve(database, claimed, JobState.FAILED, "full", "no room", "", 22.0)
+    # When one report alone is withdrawn
+    ask(database, revised[named], now=23.0)
+    # Then no job has that note on record any more, and the objects' deliveries are as they were
+    with database.reading() as session:
+        rows = session.scalars(select(Delivery)).all()
+        assert {row.sop_instance_uid for row in rows} == {"2.25.1", "2.25.7", "2.25.8"}
+    claimed = take(database, JobMessage(revised[named], Stage.DELIVER), 24.0)
+    assert RETRACTION not in deliveries.composed_objects(database, claimed)
+
+
+def test_only_what_the_operator_was_shown_is_withdrawn(database: Database, first: str) -> None:
+    # Given an operator who was shown the first report, and one that revises it is delivered before the answer
+    def agree(*shown: str, job_id: str | None = None) -> Answer:
+        code = RejectionReason.PATIENT_SAFETY
+        return retractions.request(database, STUDY, code, WHY, PACS, 20.0, job_id=job_id, expected=shown)
+
+    found = retractions.withdrawable(database, STUDY)
+    assert found is not None
+    shown = [one.sop_instance_uid for one in found.objects]
+    second = report(database, (1, 2, 3), 12.0, NARRATIVE, MEASUREMENTS)
+    before = states(database)
+    # Then nothing is withdrawn, nor by one who was shown nothing
+    for seen in (shown, []):
+        with pytest.raises(NotPossible, match="ask again"):
+            agree(*seen)
+    assert states(database) == before
+    # but once it was shown, in whatever order
+    assert agree("2.25.8", "2.25.1", "2.25.7").requested is Requested.REQUESTED
+    # and a note about more that was given up meanwhile is not sent again by who was shown less
+    claimed = take(database, JobMessage(second, Stage.DELIVER), 21.0)
+    deliveries.keep(database, claimed, PACS, [NOTE])
+    deliveries.mark_tried(database, claimed, PACS, NOTE, 21.0)
+    progress.shelve(database, claimed, JobState.FAILED, "refused", "not supported", "", 22.0)
+    with pytest.raises(NotPossible, match="ask again"):
+        agree("2.25.1", job_id=first)
+    assert states(database)[second] is JobState.FAILED
+    assert agree().requested is Requested.AGAIN
+
+
+WARNING = "1 image REPLACED after the report was drafted: check that the draft still belongs to this patient"
+
+
+def test_a_warning_about_the_patient_outlives_a_note_that_was_given_up(
+    database: Database, revised: tuple[str, str]
+) -> None:
+    first, _ = revised
+    with database.transaction() as session:
+        session.execute(update(Study).values(note=WARNING))
+    for now in (20.0, 30.0):
+        ask(database, first, now=now)
+        (view,) = views.studies(database)
+        assert view.note == WARNING
+        claimed = take(database, JobMessage(first, Stage.DELIVER), now + 1)
+        progress.shelve(database, claimed, JobState.FAILED, "refused", "not supported; at all", "allow it", now + 2)
+        (view,) = views.studies(database)
+        assert view.note == (
+            f"{WARNING}; of an earlier report, the note that withdraws the report was not delivered: "
+            "not supported; at all; `pirtad retract` again"
+        )
+    # And images that come later tell of themselves beside it
+    register(database, received(1, content="another"), 40.0)
+    assert receiving.open_job(database, STUDY, 41.0)[0] is receiving.Opened.LATE
+    (view,) = views.studies(database)
+    assert view.note.startswith(WARNING)
+    assert view.note.endswith("not supported; at all; `pirtad retract` again")
+    ask(database, first, now=50.0)
+    deliver_note(database, JobMessage(first, Stage.DELIVER), 51.0)
+    (view,) = views.studies(database)
+    assert view.note == WARNING
+
+
+def test_a_draft_after_the_newest_report_was_withdrawn_revises_the_one_that_is_out(
+    database: Database, revised: tuple[str, str]
+) -> None:
+    first, second = revised
+    ask(database, second)
+    deliver_note(database, JobMessage(second, Stage.DELIVER), 21.0)
+    claimed = take(database, operating.retry(database, STUDY, 30.0), 31.0)
+    background = revisions.background_of(database, claimed)
+    assert background.revised is not None
+    assert (background.revised.job_id, set(background.revised.objects)) == (first, {"narrative"})
+
+
+def test_a_draft_after_all_reports_were_withdrawn_revises_nothing(database: Database, revised: tuple[str, str]) -> None:
+    ask(database)
+    deliver_note(database, JobMessage(revised[1], Stage.DELIVER), 21.0)
+    claimed = take(database, operating.retry(database, STUDY, 30.0), 31.0)
+    assert revisions.background_of(database, claimed).revised is None

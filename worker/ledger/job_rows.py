@@ -98,3 +98,23 @@ def tell_withdrawal(study: Study, state: StudyState, retraction: Retraction) -> 
     title = TITLES[RejectionReason(retraction.reason)]
     study.state, study.reason_code = state, title.code
     study.reason, study.hint = f"{title.meaning}: {retraction.words}", ""
+
+
+def tell_lost_note(study: Study, job: Job) -> None:
+    """Add to the study's note, for people, that the note about an earlier report was given up, with the job's last
+    error. What stands there already stays: it may say that the patient is another one."""
+    told = _lost_note(job)
+    if told not in study.note:
+        study.note = f"{study.note}; {told}" if study.note else told
+
+
+def untell_lost_note(study: Study, job: Job) -> None:
+    """Take that back, and nothing else; before the job is queued again, which forgets its last error."""
+    told = _lost_note(job)
+    if told in study.note:
+        before, _, after = study.note.partition(told)
+        study.note = "; ".join(part for part in (before.removesuffix("; "), after.removeprefix("; ")) if part)
+
+
+def _lost_note(job: Job) -> str:
+    return f"of an earlier report, {job.last_error}; `pirtad retract` again"

@@ -11,7 +11,15 @@ from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
 from pirtad.worker.ledger.claiming import ClaimedJob, owned
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.job_rows import end, is_shown, retraction_of, set_study_state, tell_withdrawal, withdrawn_with
+from pirtad.worker.ledger.job_rows import (
+    end,
+    is_shown,
+    retraction_of,
+    set_study_state,
+    tell_lost_note,
+    tell_withdrawal,
+    withdrawn_with,
+)
 from pirtad.worker.ledger.shipment_rows import next_due_at
 from pirtad.worker.ledger.tables import Delivery, Job, Study
 
@@ -94,9 +102,9 @@ def shelve(
         job = owned(session, claimed)
         if retraction_of(session, job) is not None:
             reason = f"the note that withdraws the report was not delivered: {reason}"
-            if not is_shown(session, job):
-                session.get_one(Study, job.study_id).note = f"of an earlier report, {reason}; `pirtad retract` again"
         job.last_error = reason
+        if retraction_of(session, job) is not None and not is_shown(session, job):
+            tell_lost_note(session.get_one(Study, job.study_id), job)
         append(session, now, str(state), f"{claimed.stage}: {reason}", job.study_id, job.id, {"code": code})
         end(session, job, state, StudyState(state), now, code, reason, hint)
 

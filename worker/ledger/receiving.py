@@ -11,6 +11,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from pirtad.worker.contract import (
+    SHELVED,
     UNFINISHED,
     JobState,
     Priority,
@@ -21,7 +22,7 @@ from pirtad.worker.contract import (
 )
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.job_rows import is_partly_delivered, queue_again
+from pirtad.worker.ledger.job_rows import is_partly_delivered, is_shown, queue_again, retraction_of, tell_lost_note
 from pirtad.worker.ledger.looks import Look, look_at
 from pirtad.worker.ledger.priority import BY_OPERATOR, set_due
 from pirtad.worker.ledger.removed import missing_images
@@ -36,7 +37,7 @@ class Standing(StrEnum):
 
     NEW = "new"  # no job, or none that what comes now could be held against
     HAS_PAIR = "has_pair"  # a report, or a job on its way to one, and the images that it is drafted from are known
-    DELIVERING = "delivering"  # the same, and its objects are being delivered
+    DELIVERING = "delivering"  # its objects, or the note that withdraws some, are being delivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,10 @@ def open_studies(database: Database) -> list[OpenStudy]:
 
 
 def _open_study(session: Session, study: Study, open_since: float) -> OpenStudy:
-    current = current_of(_facts(session, _jobs(session, study), frozenset()))
+    facts = _facts(session, _jobs(session, study), frozenset())
+    current = current_of(facts)
     standing = Standing.NEW
-    if current is not None and current.is_delivering:
+    if any(job.is_withdrawing for job in facts) or (current is not None and current.is_delivering):
         standing = Standing.DELIVERING
     elif current is not None and current.used_key and (current.is_unfinished or current.state == JobState.DONE):
         standing = Standing.HAS_PAIR
@@ -110,12 +112,13 @@ def open_job(database: Database, study_uid: str, now: float, opening: Opening = 
         missing = missing_images(session, study)
         if missing and outcome.opened not in (Opened.NOTHING_NEW, Opened.HELD):
             meant = meant or ("" if current is None else current.job_id)
-            study.note = f"images came after {_images(missing)} of the study {_HAD_BEEN_REMOVED}"
-            append(session, now, "late_images", f"{study.note}; send the whole study again", study.id, meant or None)
+            told = f"images came after {_images(missing)} of the study {_HAD_BEEN_REMOVED}"
+            _set_note(session, study, jobs.values(), told)
+            append(session, now, "late_images", f"{told}; send the whole study again", study.id, meant or None)
             study.open_since = None
             return Opened.LATE, meant
-        if study.note.endswith(_HAD_BEEN_REMOVED):
-            study.note = ""  # all came again
+        if _HAD_BEEN_REMOVED in study.note:
+            _set_note(session, study, jobs.values(), "")  # all came again
         match outcome.opened:
             case Opened.HELD:
                 return outcome.opened, meant
@@ -125,8 +128,9 @@ def open_job(database: Database, study_uid: str, now: float, opening: Opening = 
                 added = _images(_since(session, meant, newest).added)
                 append(session, now, "other_images", f"{added} that the draft is not made from", study.id, meant)
             case Opened.LATE:
-                study.note = _late(jobs[meant], _since(session, meant, newest), look)
-                append(session, now, "late_images", study.note, study.id, meant)
+                told = _late(jobs[meant], _since(session, meant, newest), look)
+                _set_note(session, study, jobs.values(), told)
+                append(session, now, "late_images", told, study.id, meant)
             case Opened.OPENED | Opened.REOPENED | Opened.REVISED:
                 _supersede(session, study, jobs.values(), now)
                 meant = _open(session, study, jobs.get(meant), key, newest, outcome, now)
@@ -153,14 +157,23 @@ def _facts(session: Session, jobs: Sequence[Job], keys: frozenset[str]) -> list[
             revises=job.revises,
             is_partly_delivered=is_partly_delivered(session, job),
             is_same=job.job_key in keys,
+            is_withdrawing=job.state in UNFINISHED and retraction_of(session, job) is not None,
         )
         for job in jobs
     ]
 
 
+def _set_note(session: Session, study: Study, jobs: Iterable[Job], told: str) -> None:
+    """What the study's note tells of its images; of withdrawals that were given up it goes on telling."""
+    study.note = told
+    for job in jobs:
+        if job.state in SHELVED and retraction_of(session, job) is not None and not is_shown(session, job):
+            tell_lost_note(study, job)
+
+
 def _supersede(session: Session, study: Study, jobs: Iterable[Job], now: float) -> None:
     for job in jobs:
-        if job.state in UNFINISHED:
+        if job.state in UNFINISHED and retraction_of(session, job) is None:  # a note is never called back
             job.state, job.finished_at, job.owner, job.lease_until = JobState.SUPERSEDED, now, None, None
             append(session, now, "superseded", "more images came before the report was composed", study.id, job.id)
 
@@ -203,8 +216,12 @@ def draft_anew(session: Session, study: Study, withdrawn: Job, now: float) -> Jo
     newest = _newest_instances(session, study)
     key = redraft_key(_content_key(study, newest), withdrawn.id)
     job = Job(id=uuid.uuid4().hex, study_id=study.id, job_key=key, created_at=now, started_by=StartedBy.OPERATOR)
+    earlier = _jobs(session, study)
+    # Where the newest report alone was withdrawn, this one takes the place of the one that is out still.
+    out = (one for one in earlier if one.state == JobState.DONE and retraction_of(session, one) is None)
+    job.revises = next((one.id for one in out), None)
     study.open_since = None  # this job takes up whatever came since, too
-    study.note = ""
+    _set_note(session, study, earlier, "")
     _add(session, study, job, newest, now)
     return job
 

@@ -6,7 +6,7 @@ again and told of as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,7 +18,7 @@ from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import RETRACTION, KeptObject
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.job_rows import is_shown, queue_again, retraction_of, withdrawn_with
+from pirtad.worker.ledger.job_rows import queue_again, retraction_of, untell_lost_note, withdrawn_with
 from pirtad.worker.ledger.operating import NotPossible, study_of
 from pirtad.worker.ledger.tables import Delivery, Job, Retraction, Study
 from pirtad.worker.rejection import MAX_WORDS, TITLES, RejectionReason
@@ -80,7 +80,7 @@ def withdrawable(database: Database, study_uid: str, job_id: str | None = None) 
 
 def request(
     database: Database, study_uid: str, reason: RejectionReason, words: str, destinations: str | tuple[str, ...],
-    now: float, *, is_moved: bool = False, job_id: str | None = None,
+    now: float, *, is_moved: bool = False, job_id: str | None = None, expected: Collection[str] | None = None,
 ) -> Answer:  # fmt: skip
     """Withdraw everything that was delivered of the study and is not withdrawn yet, by one note; asked again, it is the
     same withdrawal.
@@ -89,6 +89,9 @@ def request(
     Every destination that has objects must be one of them, so that the note reaches it; where one is not, `is_moved`
     says that it is the same archive under another name, or gone. `NotPossible` otherwise; for another reason than the
     result is withdrawn for already; and where `withdrawable` says so. ValueError without words, or for too many.
+
+    expected: SOP Instance UIDs of all that the operator was shown, empty where that was asked for before; `NotPossible`
+    where something else would be withdrawn by now. None: whatever is there.
     """
     words = words.strip()
     if not words or len(words) > MAX_WORDS:
@@ -98,8 +101,13 @@ def request(
         jobs = _jobs(session, study, job_id)
         left = _left(session, jobs, job_id)
         if left is None:
-            return _again(session, study, jobs, (reason, words), now)
+            answer = _again(session, study, jobs, (reason, words), now)
+            if expected and set(answer.withdraws) != set(expected):
+                raise _changed(study)
+            return answer
         found = _withdrawable(session, study, left)
+        if expected is not None and {one.sop_instance_uid for one in found.objects} != set(expected):
+            raise _changed(study)
         names = (destinations,) if isinstance(destinations, str) else destinations
         if not set(found.destinations) <= set(names) and not is_moved:
             raise NotPossible(
@@ -107,7 +115,18 @@ def request(
             )
         note_job_id = found.job_ids[0]
         for void in {row.note_job_id for job in left if (row := retraction_of(session, job)) is not None}:
+            untell_lost_note(study, session.get_one(Job, void))
             session.execute(delete(Retraction).where(Retraction.note_job_id == void))
+            # Its note names the results that it was about: sent now, it would withdraw those that stay.
+            session.execute(
+                delete(Delivery).where(
+                    Delivery.job_id == void,
+                    Delivery.role == RETRACTION,
+                    Delivery.tried_at.is_(None),
+                    Delivery.delivered_at.is_(None),
+                )
+            )
+        session.flush()
         session.expire_all()
         facts = {"reason": reason, "words": words, "requested_at": now, "note_job_id": note_job_id}
         session.add_all(Retraction(job_id=one, **facts) for one in found.job_ids)
@@ -117,6 +136,13 @@ def request(
         append(session, now, "withdrawal_requested", told, study.id, note_job_id, {"code": TITLES[reason].code})
         queue_again(session, study, session.get_one(Job, note_job_id), now)
         return Answer(Requested.REQUESTED, named)
+
+
+def _changed(study: Study) -> NotPossible:
+    return NotPossible(
+        f"other objects of study {study.study_uid} would be withdrawn than were shown: another report was delivered or "
+        "withdrawn meanwhile; ask again"
+    )
 
 
 def _jobs(session: Session, study: Study, job_id: str | None) -> list[Job]:
@@ -168,9 +194,8 @@ def _again(
     if job.state in UNFINISHED:
         return Answer(Requested.UNDER_WAY, named)
     append(session, now, "withdrawal_retried", "by an operator", study.id, job.id)
+    untell_lost_note(study, job)
     queue_again(session, study, job, now)
-    if not is_shown(session, job):
-        study.note = ""  # it told of this
     return Answer(Requested.AGAIN, named)
 
 

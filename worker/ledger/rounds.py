@@ -25,7 +25,7 @@ class Opened(StrEnum):
     NOTHING_NEW = "nothing_new"  # a job for this content is under way or done
     UNCHANGED = "unchanged"  # what came is not of the pair: the report, or the job under way, stands
     LATE = "late"  # the images are kept and noted, and a person decides
-    HELD = "held"  # the round stays open: a report is being delivered, or the look is behind
+    HELD = "held"  # the round stays open: a report is being delivered or withdrawn, or the look is behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class JobFacts:
     revises: str | None
     is_partly_delivered: bool
     is_same: bool
+    is_withdrawing: bool = False  # a note about an earlier delivery is on its way in its place
 
     @property
     def is_unfinished(self) -> bool:
@@ -62,6 +63,9 @@ class Outcome:
 
 def outcome_of(jobs: Sequence[JobFacts], look: Look | None, *, replaced: bool) -> Outcome:
     """jobs: of the study, newest first. replaced: images that its job was opened on are there with other bytes."""
+    for job in jobs:
+        if job.is_withdrawing:
+            return Outcome(Opened.HELD, job.job_id)  # nothing is decided before the note is out, or is given up
     same = next((job for job in jobs if job.is_same), None)
     if same is not None and (same.is_unfinished or same.state in (JobState.DONE, JobState.WITHDRAWN)):
         return Outcome(Opened.NOTHING_NEW, same.job_id)
