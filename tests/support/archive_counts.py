@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from pydicom import Dataset
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from pirtad.worker.settings import PacsSettings
+from support.finding import Answer, find_server, silent_host
 
-Answer = tuple[int, Dataset | None]
 PENDING, SUCCESS = 0xFF00, 0x0000
 
 
@@ -33,23 +31,15 @@ def archive(
     answer: Callable[[Dataset], Iterator[Answer]], *, offers: Any = StudyRootQueryRetrieveInformationModelFind
 ) -> Iterator[PacsSettings]:
     """A server that answers each query so; yields the settings to ask it with."""
-    entity = AE("ARCHIVE")
-    entity.require_called_aet = True
-    entity.add_supported_context(offers)
-    entity.add_supported_context(Verification)
-    handlers = [(evt.EVT_C_FIND, lambda event: answer(event.identifier))]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    try:
-        yield settings(server.socket.getsockname()[1])
-    finally:
-        server.shutdown()
+    with find_server(answer, offers, "ARCHIVE") as port:
+        yield settings(port)
 
 
 @contextmanager
 def silent() -> Iterator[PacsSettings]:
     """A host whose system takes the connection and whose program never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield settings(server.getsockname()[1])
+    with silent_host() as port:
+        yield settings(port)
 
 
 def settings(port: int) -> PacsSettings:

@@ -36,7 +36,7 @@ picture = false
 [log]
 format = "json"
 """
-_TINY_MODELS = """
+TINY_MODELS = """
 [inference]
 weights_dir = "{directory}/models"
 case_base_dir = "{directory}/models/case_base"
@@ -59,7 +59,7 @@ def setup(directory: Path, _control: Control, _number: int) -> int:
     else:
         tiny_models(directory / "models", ViTConfig(width=24, depth=2, mlp_width=48, cell_width=4))
         write_template(directory / "template")
-        models = _TINY_MODELS.format(directory=directory.absolute())
+        models = TINY_MODELS.format(directory=directory.absolute())
     config = _CONFIG.format(directory=directory.absolute(), pacs_ae=PACS_AE, models=models, **ports)
     part = directory / f"{CONFIG}.part"
     part.write_text(config, encoding="utf-8")

@@ -20,6 +20,7 @@ import redis
 from pirtad.daemon import embedded_redis
 from pirtad.inference.models.vit import ViTConfig
 from support.brain_files import write_dicom
+from support.campaign_setup import TINY_MODELS
 from support.day_images import write_light_template
 from support.day_pacs import AE_TITLE
 from support.day_senders import STAT_AE
@@ -46,12 +47,6 @@ commitment = "off"
 [log]
 format = "json"
 """
-_TINY_MODELS = """
-[inference]
-weights_dir = "{directory}/models"
-case_base_dir = "{directory}/models/case_base"
-threads = 1
-"""
 _SHIPPED_MODELS = """
 [inference]
 threads = 1
@@ -77,7 +72,7 @@ class DayStack:
         else:
             tiny_models(directory / "models", ViTConfig(width=24, depth=2, mlp_width=48, cell_width=4))
             write_light_template(directory / "template")
-            models = _TINY_MODELS.format(directory=self.directory)
+            models = TINY_MODELS.format(directory=self.directory)
         config = _CONFIG.format(
             directory=self.directory, pacs_ae=AE_TITLE, models=models, listener_port=self.listener_port,
             pacs_port=self._pacs_port, quiet_s=QUIET_S, stat_ae=STAT_AE,

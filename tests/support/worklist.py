@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from pydicom import Dataset
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
+from pynetdicom.sop_class import ModalityWorklistInformationFind
 
 from pirtad.worker.settings import WorklistSettings
+from support.finding import Answer, find_server, silent_host
 
 STUDY = "1.2.840.99.1"
-Answer = tuple[int, Dataset | None]
 
 
 def entry(**attributes: Any) -> Dataset:
@@ -52,23 +50,15 @@ def worklist(
     answer: Callable[[Dataset], Iterator[Answer]], *, accepts: Any = ModalityWorklistInformationFind, title: str = "WL"
 ) -> Iterator[WorklistSettings]:
     """A server that answers each query so; yields the settings to ask it with."""
-    entity = AE(ae_title=title)
-    entity.require_called_aet = True
-    entity.add_supported_context(accepts)
-    entity.add_supported_context(Verification)
-    handlers = [(evt.EVT_C_FIND, lambda event: answer(event.identifier))]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    try:
-        yield settings(server.socket.getsockname()[1])
-    finally:
-        server.shutdown()
+    with find_server(answer, accepts, title) as port:
+        yield settings(port)
 
 
 @contextmanager
 def silent() -> Iterator[WorklistSettings]:
     """A host whose system takes the connection and whose program never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield settings(server.getsockname()[1], timeout_s=0.3)
+    with silent_host() as port:
+        yield settings(port, timeout_s=0.3)
 
 
 @contextmanager
