@@ -49,6 +49,7 @@ bench: install ## measure; results go to docs/benchmarks.md by hand, with this c
 	$(BIN)/python tests/bench/encoder_speed.py
 	$(BIN)/python tests/bench/retrieval_speed.py
 	$(BIN)/python tests/bench/receive.py
+	$(BIN)/python tests/bench/receive_flush.py
 	$(BIN)/python tests/bench/latency.py
 	if test -x $(VLLM)/bin/vllm; then $(BIN)/python tests/bench/vllm_overhead.py; fi
 

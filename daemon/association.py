@@ -5,6 +5,7 @@ A thread each, with blocking reads against deadlines: PDUs in, fragments straigh
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pirtad.daemon.errors import (
     CANNOT_UNDERSTAND,
     INVALID_ARGUMENT,
     PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
     UNRECOGNIZED_OPERATION,
@@ -35,7 +37,10 @@ from pirtad.worker.settings import ListenerSettings
 
 log = structlog.get_logger(__name__)
 
+_NUMBERS = itertools.count(1)
 _MAX_DATASET_BYTES = 16 * 2**20  # chosen: a request about 100000 instances
+# Chosen: answers about so many instances wait for a sender to take them; then it has to, before it may ask for more.
+_MAX_OWED_REFERENCES = 100_000
 _LINGER_S = 1.0  # chosen: for the peer to close after our last PDU (PS3.8 section 9.2, ARTIM)
 
 
@@ -55,6 +60,7 @@ class Association:
     """One connection. `run` is called once, by its thread; `abort` from any thread."""
 
     def __init__(self, connection_wire: Wire, place: Place, services: Services) -> None:
+        self._number = next(_NUMBERS)  # not id(): an association that is gone leaves its own to the next
         self._wire = connection_wire
         self._place = place
         self._services = services
@@ -110,7 +116,7 @@ class Association:
 
     def _arrived(self) -> None:
         """Nothing more comes over this association; told as soon as that is known, since studies wait for it."""
-        self._services.receiver.arrivals.ended(id(self), time.time(), is_released=self._peer.is_released)
+        self._services.receiver.arrivals.ended(self._number, time.time(), is_released=self._peer.is_released)
 
     def _is_associated(self) -> bool:
         """Read the request and answer it; whether there is an association now."""
@@ -142,10 +148,11 @@ class Association:
         while True:
             wait_s = self._patience_s()
             pdu_type, body = self._wire.read(wait_s, self._settings.dimse_timeout_s, self._longest)
-            self._place.active_at = time.monotonic()
+            self._place.active_at = came_at = time.monotonic()
             if pdu_type == wire.P_DATA:
                 for context_id, is_command, is_last, data in wire.fragments(body):
                     self._take(context_id, is_command, is_last, data)
+                self._began_at += time.monotonic() - came_at  # that was ours: a slow disk is not a slow sender
             elif pdu_type == wire.RELEASE_RQ:
                 self._peer.is_released = self._command is None and not self._encoded_command
                 self._arrived()
@@ -212,12 +219,15 @@ class Association:
             return
         if intake is not None:
             status, comment = intake.finish()
-            self._wait(self._services.rate.wait_s(self._peer.calling_ae))
             self._peer.received += status == SUCCESS
             if status == SUCCESS and (header := intake.header) is not None:
                 arrivals, now = self._services.receiver.arrivals, time.time()
-                arrivals.took(id(self), header.study_uid, header.series_uid, now, is_urgent=command.is_high_priority)
+                arrivals.took(
+                    self._number, header.study_uid, header.series_uid, now, is_urgent=command.is_high_priority
+                )
             self._peer.refused += status != SUCCESS
+            # Last: what is taken is registered meanwhile, and whoever decides on its study has to know of it.
+            self._wait(self._services.rate.wait_s(self._peer.calling_ae))
         elif command.field == commands.C_CANCEL_RQ:
             return  # of what is answered already; it has no answer of its own (PS3.7 section 9.3.2.3)
         elif command.field == commands.C_ECHO_RQ:
@@ -246,13 +256,19 @@ class Association:
         if request is None or command.type_id != REQUEST_COMMITMENT:
             self._answer(command, INVALID_ARGUMENT)
             return
+        owed = sum(len(one.committed) + len(one.failed) for one in self._owed.values())
+        if owed and owed + len(request.references) > _MAX_OWED_REFERENCES:
+            self._answer(command, RESOURCE_LIMITATION)
+            return
         # First what is true, then the promise to tell it: a request that can't be looked into is not taken.
         try:
             report = committer.report_on(request)
         except SQLAlchemyError:
             self._answer(command, PROCESSING_FAILURE)
             return
-        message_id = (command.message_id + len(self._owed)) % 0xFFFF + 1
+        message_id = command.message_id % 0xFFFF + 1
+        while message_id in self._owed:
+            message_id = message_id % 0xFFFF + 1
         self._owed[message_id] = report
         self._answer(command, SUCCESS)
         event = commands.event_report(message_id, report.event_type, PUSH_MODEL, PUSH_MODEL_INSTANCE)

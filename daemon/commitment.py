@@ -115,7 +115,11 @@ class Committer:
             return
         if self._is_stopping.is_set() or not self._room.acquire(blocking=False):
             return
-        self._pool.submit(self._send, ae_title, address, report)
+        try:
+            self._pool.submit(self._send, ae_title, address, report)
+        except RuntimeError:  # stopped just now, or no thread can be started
+            self._room.release()
+            log.warning("a storage commitment's answer can't be sent now", ae_title=ae_title)
 
     def _send(self, ae_title: str, address: tuple[str, int], report: Report) -> None:
         try:

@@ -24,6 +24,7 @@ from pirtad.daemon.assembler import Decision, Patience, Step, decide
 from pirtad.daemon.clock_watch import ClockWatch
 from pirtad.worker.contract import LookMessage, StartedBy
 from pirtad.worker.ledger import priority, publishing, receiving
+from pirtad.worker.ledger.clock import UNBOUNDED, Longest
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.owner import is_dead
 from pirtad.worker.ledger.receiving import Opening, OpenStudy
@@ -55,6 +56,7 @@ class _AskedLook:
 class Dispatcher:
     """`run` it in a thread of its own; the attributes may be read from others.
 
+    unregistered: (study, series) of received images that are not in the ledger yet.
     last_ok_at: when ledger and queue last worked for a whole tick (POSIX seconds), or None.
     last_error: what is wrong since then; "" while all is well.
     """
@@ -69,7 +71,10 @@ class Dispatcher:
         arrivals: Arrivals | None = None,
         urgency: PrioritySettings = PrioritySettings(),  # noqa: B008 - frozen
         clock_watch: ClockWatch | None = None,
+        longest: Longest = UNBOUNDED,
+        unregistered: Callable[[], frozenset[tuple[str, str]]] = frozenset,
     ) -> None:
+        self._unregistered = unregistered
         self._arrivals = arrivals or Arrivals()
         self._urgency = urgency
         self._wanted_looks: list[OpenStudy] = []
@@ -81,6 +86,7 @@ class Dispatcher:
         self._redis = make_redis_client()  # connects when it is first used, and again after a loss
         self._clock = clock
         self._clock_watch = clock_watch
+        self._longest = longest
         self._must_rebuild = False
         self._checked_at: float | None = None
         self.last_ok_at: float | None = None
@@ -127,9 +133,13 @@ class Dispatcher:
         )
         # Looks are asked for last: without a queue, jobs must be opened all the same.
         self._wanted_looks = [by_uid[one.study_uid] for one in decisions if one.step is Step.LOOK]
-        for decision in decisions:
-            if decision.step is Step.START:
-                self._start(decision, now)
+        starts = [one for one in decisions if one.step is Step.START]
+        # Asked for after the ledger: what is registered in between is seen when the job is opened.
+        behind = self._unregistered() if starts else frozenset()
+        for decision in starts:
+            study = by_uid[decision.study_uid]
+            if not _is_behind(decision, study, behind):
+                self._start(decision, study, now)
 
     def _see_priority(self, study: OpenStudy, now: float) -> None:
         is_high = self._arrivals.of(study.study_uid, study.open_since).is_urgent
@@ -144,8 +154,10 @@ class Dispatcher:
         together = self._assembly.keeps_series_together(calling_ae)
         return Patience(quiet_period_s, hard_cap_s, self._assembly.early_start, together)
 
-    def _start(self, decision: Decision, now: float) -> None:
-        opening = Opening(decision.started_by or StartedBy.QUIET, self._urgency.objectives_s)
+    def _start(self, decision: Decision, study: OpenStudy, now: float) -> None:
+        started_by = decision.started_by or StartedBy.QUIET
+        quiet_since = study.last_received_at if started_by is StartedBy.QUIET else None
+        opening = Opening(started_by, self._urgency.objectives_s, quiet_since)
         outcome, job_id = receiving.open_job(self._database, decision.study_uid, now, opening)
         log.info(
             "study complete", study_uid=decision.study_uid, job_id=job_id, outcome=str(outcome),
@@ -200,7 +212,7 @@ class Dispatcher:
         return self._checked_at is None or not self._checked_at <= now < self._checked_at + _LOST_MESSAGES_CHECK_S
 
     def _publish(self) -> None:
-        for message in publishing.publishable(self._database, self._clock(), is_dead):
+        for message in publishing.publishable(self._database, self._clock(), is_dead, self._longest):
             before = self._clock()
             # Published, then marked: a crash between the two makes a second message, which its claim makes harmless.
             # The other way round it would make none, and the study would wait for the next rebuilding.
@@ -211,3 +223,13 @@ class Dispatcher:
         if what != self.last_error:
             log.error("dispatching stopped, trying again at every tick", error=what)
         self.last_error = what
+
+
+def _is_behind(decision: Decision, study: OpenStudy, behind: frozenset[tuple[str, str]]) -> bool:
+    """Whether images that the ledger does not know yet speak against a start: the ledger was away, or is slow."""
+    series = {series_uid for study_uid, series_uid in behind if study_uid == study.study_uid}
+    if decision.started_by is StartedBy.CAP:
+        return False
+    if decision.started_by is StartedBy.WHOLE and study.look is not None:
+        return not series <= study.look.plain_series
+    return bool(series)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ _PENDING = 128
 _IDLE_S = 5.0
 # Chosen: a connection of an address that has no other must have had so long to ask for an association.
 _PENDING_IDLE_S = 1.0
+# Chosen: a sender that goes on with a study that is full has the ledger count it once in so long.
+_LOOK_AGAIN_S = 1.0
 _MAX_SENDERS = 1000  # chosen: AE titles are the senders' own words, so there may be any number
 
 
@@ -74,15 +77,20 @@ class Places:
             self._places.discard(place)
 
     def _make_room(self, address: str, places: list[Place], idle_s: float, even_idle_s: float) -> bool:
-        """End the longest idle connection of the address with the most, if that has more of them than this one."""
+        """End the longest idle connection of whoever has more of them than this address, and of those the most."""
         counts: dict[str, int] = {}
         for place in places:
             counts[place.address] = counts.get(place.address, 0) + 1
-        most, mine = max(counts.values()), counts.get(address, 0)
-        victim = min((place for place in places if counts[place.address] == most), key=lambda place: place.active_at)
-        needed_s = idle_s if most >= mine + 2 else even_idle_s
-        if most <= mine or self._clock() - victim.active_at < needed_s:
+        now, mine = self._clock(), counts.get(address, 0)
+
+        def may_go(place: Place) -> bool:
+            more = counts[place.address] - mine
+            return more > 0 and now - place.active_at >= (idle_s if more > 1 else even_idle_s)
+
+        victims = [place for place in places if may_go(place)]
+        if not victims:
             return False
+        victim = min(victims, key=lambda place: (-counts[place.address], place.active_at))
         self._places.discard(victim)
         victim.evict()
         return True
@@ -133,11 +141,23 @@ class Watermark:
 
 
 class StudySizes:
-    """Images and bytes registered of each study, asked of the ledger once and counted from there."""
+    """Images and bytes kept of each study, asked of the ledger once and counted from there.
+
+    Retention may have removed some since, and an image that was registered just when the ledger was asked is counted
+    twice; so it is asked again before a study is refused.
+    """
 
     _MAX_STUDIES = 1000  # chosen: more than are received at one time
 
-    def __init__(self, look_up: Callable[[str], tuple[int, int]], max_images: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        look_up: Callable[[str], tuple[int, int]],
+        max_images: int,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._looked_at: dict[str, float] = {}
         self._look_up = look_up
         self._max_images = max_images
         self._max_bytes = max_bytes
@@ -147,15 +167,23 @@ class StudySizes:
     def require_room(self, study_uid: str, size_bytes: int) -> None:
         """`Refused` (0xA700) if the study would grow beyond the limits."""
         with self._lock:
-            known = self._sizes.get(study_uid)
-        if known is None:
-            known = self._look_up(study_uid)
-            with self._lock:
-                while len(self._sizes) >= self._MAX_STUDIES:
-                    self._sizes.pop(next(iter(self._sizes)))
-                known = self._sizes.setdefault(study_uid, known)
-        if known[0] >= self._max_images or known[1] + size_bytes > self._max_bytes:
+            known, looked_at = self._sizes.get(study_uid), self._looked_at.get(study_uid, 0.0)
+        if known is None or (not self._has_room(known, size_bytes) and self._clock() - looked_at >= _LOOK_AGAIN_S):
+            known = self._looked_up(study_uid)
+        if not self._has_room(known, size_bytes):
             raise Refused(OUT_OF_RESOURCES, "the study is larger than listener.max_study_images or max_study_bytes")
+
+    def _has_room(self, known: tuple[int, int], size_bytes: int) -> bool:
+        return known[0] < self._max_images and known[1] + size_bytes <= self._max_bytes
+
+    def _looked_up(self, study_uid: str) -> tuple[int, int]:
+        known = self._look_up(study_uid)
+        with self._lock:
+            while len(self._sizes) >= self._MAX_STUDIES:
+                oldest = next(iter(self._sizes))
+                del self._sizes[oldest], self._looked_at[oldest]
+            self._sizes[study_uid], self._looked_at[study_uid] = known, self._clock()
+        return known
 
     def add(self, study_uid: str, size_bytes: int) -> None:
         """A new image was registered."""

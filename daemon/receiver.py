@@ -5,7 +5,8 @@ Success means: the image, and all that its registration needs, have survived a p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,7 +25,7 @@ from pirtad.daemon.header import Header, is_valid_uid, read_header, require_same
 from pirtad.daemon.landing import Landing
 from pirtad.daemon.limits import StudySizes, Watermark
 from pirtad.daemon.notices import Notices
-from pirtad.daemon.part10 import Receipt, completed_start, part10_start
+from pirtad.daemon.part10 import MAX_START_BYTES, Receipt, completed_start, part10_start
 from pirtad.daemon.registrar import Registrar
 from pirtad.daemon.spool import Announced, Received, Spool, content_digest, full_disk_refused
 from pirtad.worker.ledger import registering
@@ -125,9 +126,10 @@ class Intake:
         if is_valid_uid(announced.sop_class_uid) and is_valid_uid(announced.sop_instance_uid):
             self._start = part10_start(self._receipt())
         else:
-            # Its bytes are still taken, for the quarantine; with no start it can never count as received.
+            # Its bytes are still taken, for the quarantine. The room for a start stays empty, so that it can never
+            # count as received: a dataset may begin with what looks like one.
             self._refused = Refused(DOES_NOT_MATCH_SOP_CLASS, "the command holds a UID that is not valid")
-        self._landing = self._receiver.spool.land(len(self._start))
+        self._landing = self._receiver.spool.land(len(self._start) or MAX_START_BYTES)
 
     def _write(self, fragment: memoryview) -> None:
         assert self._landing is not None
@@ -160,14 +162,28 @@ class Intake:
         receiver.sizes.require_room(header.study_uid, size_bytes)
         receipt = self._receipt(landing.dataset_bytes, receiver.clock(), self._digest.digest())
         received = Received(landing.path, receipt, header, size_bytes)
-        if receiver.settings.conflicting_images == "refuse" and registering.is_conflict(
-            receiver.database, header.study_uid, header.sop_instance_uid, received.sha256
-        ):
-            raise Refused(DUPLICATE_SOP_INSTANCE, "the instance is there with other bytes")
-        with full_disk_refused():
+        is_first_to_stand = receiver.settings.conflicting_images == "refuse"
+        with self._first_bytes_stand(received) if is_first_to_stand else nullcontext(), full_disk_refused():
             landing.commit(completed_start(self._start, receipt))
         self._landing = None  # from here on it is received, and the spool's
         receiver.registrar.add(received)
+
+    @contextmanager
+    def _first_bytes_stand(self, received: Received) -> Iterator[None]:
+        """`Refused` (0x0111) if the instance is there with other bytes, or is on its way into the ledger with them."""
+        versions, database = self._receiver.registrar.versions, self._receiver.database
+        told = "the instance is there with other bytes"
+        if not versions.claim(received.instance, received.sha256):
+            raise Refused(DUPLICATE_SOP_INSTANCE, told)
+        is_kept = False
+        try:
+            if registering.is_conflict(database, *received.instance, received.sha256):
+                raise Refused(DUPLICATE_SOP_INSTANCE, told)
+            yield
+            is_kept = True
+        finally:
+            if not is_kept:  # else the registrar lets it go
+                versions.let_go(received.instance, received.sha256)
 
     def _receipt(self, dataset_bytes: int = 0, at: float = 0.0, digest: bytes = bytes(_DIGEST_BYTES)) -> Receipt:
         announced = self._announced

@@ -16,6 +16,7 @@ import structlog
 from pirtad.daemon.errors import OUT_OF_RESOURCES, Refused
 from pirtad.daemon.limits import StudySizes
 from pirtad.daemon.spool import Received, Spool
+from pirtad.daemon.versions import Versions
 from pirtad.worker.ledger import registering
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.registering import ReceivedInstance, Registration
@@ -42,10 +43,11 @@ class Registrar:
         self._sizes = sizes
         self._changed = threading.Condition()
         self._waiting: list[Received] = []
-        self._in_work = 0
+        self._in_work: list[Received] = []
         self._is_failing = False
         self._is_hurried = False
         self._is_stopping = False
+        self.versions = Versions()  # of instances that the ledger will know; let go here
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
 
     def start(self, found: Sequence[Received] = ()) -> None:
@@ -69,6 +71,12 @@ class Registrar:
             self._waiting.append(received)
             if len(self._waiting) == 1:  # the thread gathers already where more are waiting
                 self._changed.notify_all()
+
+    def unregistered(self) -> frozenset[tuple[str, str]]:
+        """(study, series) of images that were received and that the ledger may not know yet."""
+        with self._changed:
+            headers = [received.header for received in (*self._waiting, *self._in_work)]
+        return frozenset((header.study_uid, header.series_uid) for header in headers)
 
     def flush(self, within_s: float) -> bool:
         """Register at once; whether all that was added before is registered and settled within that time."""
@@ -104,10 +112,11 @@ class Registrar:
                 pause_s = _RETRY_S[min(failures, len(_RETRY_S)) - 1] if failures else _GATHER_S
                 self._changed.wait_for(self._may_go_on, pause_s)
                 batch = self._waiting[:_MAX_BATCH]
-                self._in_work = len(batch)
+                self._in_work = batch
                 del self._waiting[: len(batch)]
             try:
-                self._register(batch)
+                # Tried again, it may be on record already: that makes no duplicates of it.
+                self._register(batch, is_recovery=failures > 0)
                 failures = 0
             except Exception as error:  # noqa: BLE001 - a boundary: whatever it is, the thread must go on
                 # The images are safe; no further one is taken meanwhile, and these are tried again.
@@ -117,22 +126,24 @@ class Registrar:
                 if failures:
                     self._waiting[:0] = batch
                 self._is_failing = failures > 0
-                self._in_work = 0
+                self._in_work = []
                 self._changed.notify_all()
 
     def _may_go_on(self) -> bool:
         return self._is_stopping or (self._is_hurried and not self._is_failing)
 
     def _register(self, batch: Sequence[Received], *, is_recovery: bool = False) -> None:
-        self._spool.place(batch)
+        placed = self._spool.place(batch)
         # Where the clock was set back since, an image of the future would keep its study waiting for that long.
         now = self._clock()
-        instances = [(_instance(received), min(received.receipt.received_at, now)) for received in batch]
+        instances = [(_instance(received), min(received.receipt.received_at, now)) for received in placed]
         found = registering.register_all(self._database, instances, is_recovery=is_recovery)
-        for received, what in zip(batch, found, strict=True):
+        for received, what in zip(placed, found, strict=True):
             if what is not Registration.DUPLICATE:
                 self._sizes.add(received.header.study_uid, received.size_bytes)
-        self._spool.settle(batch)
+        self._spool.settle(placed)
+        for received in batch:
+            self.versions.let_go(received.instance, received.sha256)
         for study_uid in {received.header.study_uid for received in batch}:
             log.debug("registered", study_uid=study_uid, images_of_all_studies=len(batch))
 

@@ -33,6 +33,7 @@ from pirtad.daemon.registrar import Registrar
 from pirtad.daemon.retention import Retention
 from pirtad.daemon.spool import Spool
 from pirtad.worker.ledger import registering
+from pirtad.worker.ledger.clock import Longest
 from pirtad.worker.ledger.database import Database, LedgerOutOfDate, open_ledger
 from pirtad.worker.logs import configure_logging
 from pirtad.worker.queue import make_celery, redis_client
@@ -67,6 +68,7 @@ def run_listener(settings: Settings) -> int:
             dispatcher = Dispatcher(
                 settings.assembly, ledger, make_celery(settings), partial(redis_client, settings), time.time,
                 arrivals, settings.priority, ClockWatch(ledger, time.time),
+                Longest(settings.longest_wait_s, settings.queue.lease_s), registrar.unregistered,
             )  # fmt: skip
             retention = Retention(settings.retention, settings.storage, ledger, time.time)
             return _serve(registrar, listener, dispatcher, retention)

@@ -30,16 +30,21 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import structlog
+
 from pirtad.daemon.errors import OUT_OF_RESOURCES, Refused
 from pirtad.daemon.header import Header, read_header
 from pirtad.daemon.landing import Landing
 from pirtad.daemon.part10 import MAX_START_BYTES, Receipt, read_start
+
+log = structlog.get_logger(__name__)
 
 _NAMES_AT_ONCE = 64  # chosen: one sync of the directory for so many images
 _NAMES_LEFT = 48  # chosen: with fewer than so many left, more are made beside receiving
 _HEADER_BYTES = 16 * 2**20  # as much of a dataset as is ever looked at for its header
 _CHUNK_BYTES = 2**20
 _MAX_REMEMBERED_DIRECTORIES = 10_000  # chosen: a few MB; beyond it they are synced once more
+_NOT_AN_IMAGE = ".part"  # a copy being written: what a sender sent is in it from its first byte, and may look received
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -66,6 +71,11 @@ class Received:
     def sha256(self) -> str:
         """What `instances.sha256` in the ledger is: two arrivals are the same image exactly if this is the same."""
         return self.receipt.content_sha256.hex()
+
+    @property
+    def instance(self) -> tuple[str, str]:
+        """Study and SOP Instance UID."""
+        return self.header.study_uid, self.header.sop_instance_uid
 
     @property
     def directory(self) -> str:
@@ -118,7 +128,12 @@ class Spool:
         self._make_durable(self._quarantine)
         found = []
         for path in sorted(self._incoming.iterdir()):
-            if (received := _read_received(path)) is None:
+            try:
+                received = None if path.suffix == _NOT_AN_IMAGE else _read_received(path)
+            except Refused as refused:  # another release took it, and its sender may have it no longer
+                log.error("a received image is not understood, and stays where it is", file=path.name, why=str(refused))
+                continue
+            if received is None:
                 path.unlink()
             else:
                 found.append(received)
@@ -129,19 +144,28 @@ class Spool:
         with full_disk_refused():
             return Landing(*self._name(), start_bytes)
 
-    def place(self, images: Iterable[Received]) -> None:
+    def place(self, images: Iterable[Received]) -> list[Received]:
         """Give each the path it is kept under, beside its name in `.incoming`. OSError for any trouble.
 
-        The same content takes the same path, in place of what lay there: a file damaged since is so mended.
+        The same content takes the same path, in place of what lay there: a file damaged since is so mended. Returns
+        those that lie there now: all, but for files that somebody removed, which must not keep the others waiting.
         """
+        placed = []
         for directory, of_directory in _by_directory(images).items():
             self._make_durable(self.data_dir / directory)
             for received in of_directory:
                 try:
                     self._link(received)
-                except FileNotFoundError:  # retention removed the directory just then, empty as it was
-                    self._make_durable(self.data_dir / directory)
-                    self._link(received)
+                except FileNotFoundError:
+                    self._make_durable(self.data_dir / directory)  # retention removed it just then, empty as it was
+                    if received.incoming.exists():
+                        self._link(received)
+                    elif not (self.data_dir / received.path).exists():
+                        log.critical("a received image is gone", sop_instance_uid=received.header.sop_instance_uid)
+                        continue
+                    # else it was let go by an earlier try, of which another step failed
+                placed.append(received)
+        return placed
 
     def settle(self, images: Iterable[Received]) -> None:
         """The ledger knows them: sync the paths they are kept under, and only then let go the names in `.incoming`.
@@ -229,7 +253,7 @@ class Spool:
 
     def _write(self, path: Path, parts: Iterable[bytes]) -> None:
         """Write to a temporary file, sync, rename, sync the directory."""
-        temporary = self._incoming / uuid.uuid4().hex
+        temporary = self._incoming / f"{uuid.uuid4().hex}{_NOT_AN_IMAGE}"
         try:
             with temporary.open("xb") as file:
                 for part in parts:
@@ -277,7 +301,10 @@ def _close_all(names: deque[tuple[Path, int]]) -> None:
 
 
 def _read_received(path: Path) -> Received | None:
-    """The image in a file of `.incoming`; None unless every byte of it is what was hashed when it was received."""
+    """The image in a file of `.incoming`; None unless every byte of it is what was hashed when it was received.
+
+    `Refused` if its header can't be read: it could when it was received, before the receipt was written.
+    """
     with path.open("rb") as file:
         if (start := read_start(file.read(MAX_START_BYTES))) is None:
             return None
@@ -292,11 +319,7 @@ def _read_received(path: Path) -> Received | None:
             chunk = file.read(_CHUNK_BYTES)
     if digest.digest() != receipt.content_sha256 or size != receipt.dataset_bytes:
         return None
-    try:
-        header = read_header(head, receipt.transfer_syntax_uid)
-    except Refused:  # it was read before the receipt was written, so this is no file of ours
-        return None
-    return Received(path, receipt, header, position + size)
+    return Received(path, receipt, read_header(head, receipt.transfer_syntax_uid), position + size)
 
 
 def _sync_directory(directory: Path) -> None:

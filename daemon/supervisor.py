@@ -134,7 +134,11 @@ class Supervisor:
                 wait_s = slot.restarts.died(slot.started_at, now)
                 self._say(f"{slot.child.name} ended {_how(status)}; starting it again in {wait_s:.0f} s")
             if slot.process is None and slot.restarts.due_at <= now:
-                slot.process = _start(slot.child)
+                try:
+                    slot.process = _start(slot.child)
+                except OSError as error:  # no room for another process now: the others go on
+                    wait_s = slot.restarts.died(now, now)
+                    self._say(f"{slot.child.name} can't be started ({error.strerror}); trying again in {wait_s:.0f} s")
                 slot.started_at = now
 
     def _stop_all(self) -> None:

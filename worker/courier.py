@@ -31,6 +31,8 @@ from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import KeptObject
 from pirtad.worker.ledger.shipment_rows import Commitment, ShipmentState
 from pirtad.worker.ledger.shipments import AWAITING, Share
+from pirtad.worker.recording import recorded
+from pirtad.worker.sending import NOBODY_THERE, Unforeseen, guarded, may_have_arrived
 from pirtad.worker.settings import Settings
 from pirtad.worker.targets import Target
 
@@ -38,18 +40,10 @@ _Result = TypeVar("_Result")
 
 log = structlog.get_logger(__name__)
 
-# Nobody is there: the next object would only wait for the same connection.
-_NOBODY_THERE = ("no-connection", "tls", "token-file")
-# The object may have been stored all the same.
-_MAY_HAVE_ARRIVED = ("no-answer", "aborted", "unforeseen")
 _GIVEN_UP = (Commitment.UNSUPPORTED, Commitment.NO_ANSWER)
 _DOWN = "destination-down"
 _RETRY_HINT = "see the destination's log; then `pirtad retry`"
 _LOST_HINT = "restore its results folder, then `pirtad retry`"
-
-
-class _Unforeseen(WorkerError):
-    """What an error in the sending code became: counted, and no other destination is kept waiting for it."""
 
 
 class _Awaiting(Exception):
@@ -62,11 +56,12 @@ class _Awaiting(Exception):
 
 
 class Courier:
-    """Delivers to these destinations. jitter: a number from 0 up to 1, new at each call."""
+    """Delivers to these destinations, in one thread. jitter: a number from 0 up to 1, new at each call. pause: waits so
+    many seconds."""
 
     def __init__(
         self, database: Database, settings: Settings, targets: Sequence[Target],
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random, pause: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
         self._database = database
         self._data_dir = settings.storage.data_dir
@@ -74,6 +69,8 @@ class Courier:
         self._queue = settings.queue
         self._targets = {target.name: target for target in targets}
         self._jitter = jitter
+        self._pause = pause
+        self._calls = 0  # of targets so far
 
     def carry(self, job: ClaimedJob, loads: Mapping[str, Sequence[KeptObject]], now: float) -> None:
         """One attempt at every destination that is due. loads: what goes to each, by its name; kept on record already.
@@ -86,13 +83,19 @@ class Courier:
         def clock() -> float:
             return now + time.monotonic() - began_at
 
-        shares = shipments.open_shares(self._database, job, tuple(loads))
+        roles = {name: [kept.role for kept in load] for name, load in loads.items()}
+        shares = shipments.open_shares(self._database, job, tuple(loads), roles)
         failures = {one.name: one.failures for one in breakers.all_health(self._database, 1)}
         # Those that were down last: what they cost in waiting is not paid by those that are up.
-        for name in sorted(loads, key=lambda one: failures.get(one, 0)):
-            if shares[name].state == ShipmentState.WAITING and shares[name].next_attempt_at <= clock():
-                self._visit(job, self._targets[name], shares[name], [kept.role for kept in loads[name]], clock)
-        self._conclude(shipments.open_shares(self._database, job, tuple(loads)).values())
+        in_turn = sorted(loads, key=lambda one: failures.get(one, 0))
+        due = [one for one in in_turn if shares[one].state == ShipmentState.WAITING]
+        due = [one for one in due if shares[one].next_attempt_at <= now]
+        for name in due:
+            longest_s = len(roles[name]) * self._targets[name].longest_try_s
+            if name != due[0] and clock() + longest_s > now + self._queue.stage_timeout_s:
+                break  # the next attempt, at once, begins with it: a worker that takes longer is ended
+            self._visit(job, self._targets[name], shares[name], roles[name], clock)
+        self._conclude(shipments.open_shares(self._database, job, tuple(loads), roles).values())
 
     def _conclude(self, shares: Iterable[Share]) -> None:
         settled = list(shares)
@@ -119,11 +122,19 @@ class Courier:
             why = f"waits until it answers again: {admission.reason}"
             shipments.wait(self._database, job, name, admission.until, _DOWN, why, is_attempt=False)
             return
+        calls = self._calls
+
+        def answered() -> None:
+            if self._calls > calls:
+                breakers.answered(self._database, name, clock(), threshold)
+            elif admission.is_probe:  # there was nothing to ask of it
+                breakers.not_tried(self._database, name, clock())
+
         try:
             is_new = self._store(job, target, share, roles, admission.is_probe)
             commitment = self._commit(job, target, share, roles, is_new, clock)
         except _Awaiting as awaiting:
-            breakers.answered(self._database, name, clock(), threshold)
+            answered()
             shipments.wait_for_answer(self._database, job, name, awaiting.transaction_uid, awaiting.until)
         except Transient as error:
             in_a_row = breakers.failed(
@@ -133,18 +144,18 @@ class Courier:
             shipments.wait(self._database, job, name, clock() + seconds, error.code, error.reason, error.hint)
             log.warning("destination waits", destination=name, code=error.code, in_a_row=in_a_row, next_in_s=seconds)
         except CommitmentNotTaken as error:
-            breakers.answered(self._database, name, clock(), threshold)
+            answered()
             until = clock() + self._backoff_s(share.asks + 1)
             shipments.wait(self._database, job, name, until, error.code, error.reason, error.hint)
-        except _Unforeseen as error:
+        except Unforeseen as error:
             self._count(job, share, error, clock)
         except Permanent as error:
-            breakers.answered(self._database, name, clock(), threshold)
+            answered()
             hint = error.hint or _RETRY_HINT
             shipments.fail(self._database, job, name, error.code, error.reason, hint, clock())
             log.error("destination failed", destination=name, code=error.code, reason=error.reason)
         else:
-            breakers.answered(self._database, name, clock(), threshold)
+            answered()
             shipments.settle(self._database, job, name, commitment, clock())
 
     def _count(self, job: ClaimedJob, share: Share, error: WorkerError, clock: Callable[[], float]) -> None:
@@ -164,12 +175,10 @@ class Courier:
         of_target = deliveries.kept_objects(self._database, job, target.name)
         kept = [of_target[role] for role in roles]
         refuted = [one for one in kept if one.refuted_for is not None]
-        if refuted:
-            if share.rounds >= self._delivery.commitment_attempts:
-                raise Permanent("not-committed", _refusal(refuted), _RETRY_HINT)
-            shipments.count_round(self._database, job, target.name)
+        if refuted and share.rounds >= self._delivery.commitment_attempts:
+            raise Permanent("not-committed", _refusal(refuted), _RETRY_HINT)
         failed: list[WorkerError] = []
-        sent = 0
+        sent: set[str] = set()
         for one in kept:
             if one.is_delivered and one.refuted_for is None:
                 continue
@@ -177,24 +186,30 @@ class Courier:
                 outcome = self._sent(job, target, one, is_probe)
             except WorkerError as error:
                 failed.append(error)
-                if error.code in _NOBODY_THERE:
+                if error.code in NOBODY_THERE:
                     break
                 continue
-            deliveries.mark_delivered(self._database, job, target.name, one, outcome.status, time.time())
-            sent += 1
+            self._mark_delivered(job, target.name, one, outcome)
+            sent.add(one.role)
+        if refuted and sent.issuperset(one.role for one in refuted):
+            shipments.count_round(self._database, job, target.name)  # what was not sent again is not refused again
         if failed:
             # First what waiting mends, then what is counted, last what is final.
             raise min(failed, key=lambda error: (isinstance(error, Permanent), not isinstance(error, Transient)))
-        return sent > 0
+        return bool(sent)
+
+    def _mark_delivered(self, job: ClaimedJob, name: str, kept: KeptObject, outcome: Outcome) -> None:
+        now = time.time()  # one for all tries, by which another one knows what the first has recorded
+        recorded(lambda: deliveries.mark_delivered(self._database, job, name, kept, outcome.status, now), self._pause)
 
     def _sent(self, job: ClaimedJob, target: Target, kept: KeptObject, is_probe: bool) -> Outcome:
         """Send one object; on record meanwhile, and after an answer that was lost, as one that may have arrived."""
         path = self._path(kept)
         before = deliveries.mark_tried(self._database, job, target.name, kept, time.time())
         try:
-            return self._guarded(partial(target.send, path, is_probe=is_probe))
+            return self._called(partial(target.send, path, is_probe=is_probe))
         except WorkerError as error:
-            if error.code not in _MAY_HAVE_ARRIVED:
+            if not may_have_arrived(error):
                 deliveries.settle_tried(self._database, job, target.name, kept, before)
             raise
 
@@ -230,7 +245,7 @@ class Courier:
         uids = [one.sop_instance_uid for one in open_objects]
         commitments.open_transaction(self._database, job, name, transaction_uid, uids, now)
         try:
-            self._guarded(
+            self._called(
                 partial(
                     target.ask,
                     Request(transaction_uid, references),
@@ -250,8 +265,10 @@ class Courier:
             if is_required:
                 raise Permanent(error.code, error.reason, error.hint) from error
             return Commitment.UNSUPPORTED
-        except Transient:
+        except Transient as error:
             commitments.close_transaction(self._database, transaction_uid, now)
+            if error.code in NOBODY_THERE:
+                shipments.uncount_ask(self._database, job, name, asks)
             raise
         if not self._uncommitted(job, name, roles):
             return Commitment.COMMITTED
@@ -272,16 +289,10 @@ class Courier:
     def _reference(self, kept: KeptObject) -> Reference:
         return Reference(str(read_file_meta_info(self._path(kept)).MediaStorageSOPClassUID), kept.sop_instance_uid)
 
-    def _guarded(self, act: Callable[[], _Result]) -> _Result:
-        """What a target does; an error that it does not foresee must not keep the other destinations waiting."""
-        try:
-            return act()
-        except (WorkerError, OSError):
-            raise
-        except Exception as error:
-            log.error("sending failed unexpectedly", error=type(error).__name__)
-            told = f"{type(error).__name__} while sending"
-            raise _Unforeseen("unforeseen", told, "a defect of pirtad: please report it") from error
+    def _called(self, act: Callable[[], _Result]) -> _Result:
+        """What a target does, counted; an error that it does not foresee keeps no other destination waiting."""
+        self._calls += 1
+        return guarded(act)
 
     def _backoff_s(self, attempt: int) -> float:
         """Up to half of the wait is taken off at random, so that what failed together does not come back together."""

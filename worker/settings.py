@@ -29,6 +29,9 @@ EMBEDDED = "embedded"
 # sun_path holds 108 bytes on Linux (unix(7)); the socket's own name takes the rest.
 _DATA_DIR_MAX = 90
 
+_MOST_OBJECTS = 4  # of a job: narrative, measurements, picture, and the note that withdraws them
+_SKEW_S = 10.0  # chosen: between the clocks of hosts that share a ledger
+
 # PS3.5 table 6.2-1, VR AE: at most 16 characters, no backslash or control characters, not only spaces.
 AeTitle = Annotated[str, StringConstraints(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -243,6 +246,15 @@ class Settings(BaseSettings):
     worklist: WorklistSettings = WorklistSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def longest_wait_s(self) -> float:
+        """What any job or destination is made to wait at most: a backoff and the probe of a destination that was down
+        (of each object: connection, association, answer), or the answer to a storage commitment.
+        """
+        timeouts_s = [one.timeout_s for one in self.delivery.destinations] or [self.pacs.timeout_s]
+        probe_s = _MOST_OBJECTS * 3 * max(timeouts_s)
+        return max(self.queue.backoff_cap_s + probe_s, self.delivery.commitment_timeout_s) + _SKEW_S
 
     @classmethod
     def settings_customise_sources(

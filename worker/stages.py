@@ -177,7 +177,7 @@ def _after_failure(attempt: _Attempt, code: str, told: str, hint: str) -> None:
 
 def _wait(attempt: _Attempt, told: str, *, is_failure: bool) -> None:
     seconds = backoff_s(attempt.job.attempt, attempt.settings.backoff_base_s, attempt.settings.backoff_cap_s)
-    _defer(attempt, time.time() + seconds, told, is_failure=is_failure, is_told=True)
+    _defer(attempt, time.time() + seconds, told, is_failure=is_failure, is_told=True, is_for_shares=False)
     log.warning("attempt brought no result", reason=told, attempt=attempt.job.attempt, next_in_s=seconds)
 
 
@@ -186,10 +186,14 @@ def _fail(attempt: _Attempt, code: str, reason: str, hint: str) -> None:
     log.error("failed", code=code, reason=reason)
 
 
-def _defer(attempt: _Attempt, until: float, told: str, *, is_failure: bool, is_told: bool) -> None:
+def _defer(
+    attempt: _Attempt, until: float, told: str, *, is_failure: bool, is_told: bool, is_for_shares: bool = True
+) -> None:
     database, job = attempt.database, attempt.job
     attempt.record(
-        lambda: progress.defer(database, job, until, told, time.time(), is_failure=is_failure, is_told=is_told)
+        lambda: progress.defer(
+            database, job, until, told, time.time(), is_failure=is_failure, is_told=is_told, is_for_shares=is_for_shares
+        )
     )
 
 

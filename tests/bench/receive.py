@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
 import statistics
 import sys
 import tempfile
@@ -61,7 +60,6 @@ def main() -> None:
             print(f"### {name} images\n\n{_table(_rounds(Path(scratch), images, arguments))}\n", flush=True)
             if pixel_bytes == min(SIZES):
                 crowd = _crowd(Path(scratch), images[: max(16, number // 2)], arguments.crowd_rounds)
-            shutil.rmtree(Path(scratch) / str(pixel_bytes))
         print(f"### One sender, and {CROWD} idle or dripping associations\n\n{crowd}\n")
     print(f"{time.monotonic() - began:.0f} s in all")
 
@@ -115,18 +113,18 @@ def _table(found: tuple[Results, dict[Setting, Rates]]) -> str:
         sender = (f"{setting.senders} {setting.program}", "yes" if setting.is_tuned else "no")
         loop = bare[setting][BARE_LOOP]
         rates: Rates = {name: [one.images_per_s for one in rounds] for name, rounds in receivers.items()}
-        lines.append(_row(*sender, BARE_LOOP, "", _spread(loop), *[""] * 5))
+        lines.append(row(*sender, BARE_LOOP, "", spread(loop), *[""] * 5))
         for name in (kind.name for kind in KINDS if kind.name in receivers):
             rounds, rate = receivers[name], rates[name]
-            to_orthanc = _ratio(rate, rates[ORTHANC]) if ORTHANC in rates else ""
+            to_orthanc = ratio(rate, rates[ORTHANC]) if ORTHANC in rates else ""
             cpu_ms = statistics.median(one.cpu_ms_per_image for one in rounds)
             label, sent = name + _turned_away(rounds, setting.senders), max(one.images for one in rounds)
-            cells = (label, sent, _spread(rate), _ratio(rate, loop), to_orthanc, f"{cpu_ms:.2f}")
-            lines.append(_row(*sender, *cells, f"{max(one.peak_mib for one in rounds):.0f}", _on_disk(rounds)))
+            cells = (label, sent, spread(rate), ratio(rate, loop), to_orthanc, f"{cpu_ms:.2f}")
+            lines.append(row(*sender, *cells, f"{max(one.peak_mib for one in rounds):.0f}", _on_disk(rounds)))
             after += [one.registered_after_s for one in rounds if one.registered_after_s is not None and name == PIRTAD]
         computed = [one * other / (one + other) for one, other in zip(loop, rates[STORESCP], strict=True)]
-        lines.append(_row(*sender, COMPUTED, "", _spread(computed), _ratio(computed, loop), *[""] * 4))
-    milliseconds = _spread([seconds * 1e3 for seconds in after])
+        lines.append(row(*sender, COMPUTED, "", spread(computed), ratio(computed, loop), *[""] * 4))
+    milliseconds = spread([seconds * 1e3 for seconds in after])
     lines.append(f"\npirtad: all registered {milliseconds} ms after the last Success, over all rounds.")
     return "\n".join(lines)
 
@@ -145,16 +143,17 @@ def _crowd(scratch: Path, images: list[Image], rounds: int) -> str:
         if served:
             rates = [each[number].images_per_s for number in served]
             cells[2:5] = (
-                _spread([each[number].let_in_after_s for number in served], 1),
-                _spread(rates),
-                _ratio(rates, [alone[number] for number in served]),
+                spread([each[number].let_in_after_s for number in served], 1),
+                spread(rates),
+                ratio(rates, [alone[number] for number in served]),
             )
-        cells[5] = "" if crowd == ALONE else _spread([one.held for one in each])
-        lines.append(_row(*cells))
+        cells[5] = "" if crowd == ALONE else spread([one.held for one in each])
+        lines.append(row(*cells))
     return "\n".join(lines)
 
 
-def _row(*cells: object) -> str:
+def row(*cells: object) -> str:
+    """A line of a table."""
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
@@ -168,12 +167,13 @@ def _on_disk(rounds: list[Measured]) -> str:
     return f"{min(told):.0%}" if told else "?"
 
 
-def _spread(values: Sequence[float], places: int = 0) -> str:
+def spread(values: Sequence[float], places: int = 0) -> str:
+    """Median (min-max)."""
     middle, least, largest = (f"{one:.{places}f}" for one in (statistics.median(values), min(values), max(values)))
     return f"{middle} ({least}-{largest})"
 
 
-def _ratio(values: list[float], beside: list[float]) -> str:
+def ratio(values: list[float], beside: list[float]) -> str:
     """Of the medians; and the least and largest of the rounds, each with its own. "-" where the other did nothing."""
     if not all(beside):
         return "-"

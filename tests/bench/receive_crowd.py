@@ -9,7 +9,6 @@ in, for some seconds at most, and then sends; where it is not let in there is no
 from __future__ import annotations
 
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 from bench import receive_durable
 from bench.receive_durable import Image
 from bench.receive_receivers import KINDS, PIRTAD, Receiver
-from bench.receive_round import Setting, send, started
+from bench.receive_round import Setting, fresh_directory, send, started
 from support import live
 from support.raw_peer import RawPeer, associate_rq, p_data, pdv, raw_peer, store_command
 from support.receiving import STUDY
@@ -59,10 +58,10 @@ def measure_crowds(scratch: Path, images: list[Image], rounds: int) -> dict[str,
 def _one(scratch: Path, images: list[Image], addresses: int) -> Crowded:
     (kind,) = [kind for kind in KINDS if kind.name == PIRTAD]
     setting = Setting("storescu", 1, is_tuned=True)
-    with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as directory, ExitStack() as stack:
-        receiver = stack.enter_context(started(Path(directory), kind, setting))
+    with fresh_directory(scratch) as directory, ExitStack() as stack:
+        receiver = stack.enter_context(started(directory, kind, setting))
         peers = stack.enter_context(_loiterers(receiver.port, addresses)) if addresses else []
-        log = Path(directory) / "sender.log"
+        log = directory / "sender.log"
         came = time.perf_counter()
         while not (is_let_in := _echo(receiver)) and time.perf_counter() - came < _PATIENCE_S:
             time.sleep(0.1)

@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,34 +50,35 @@ class Kind:
 
 
 PIRTAD, NOT_DURABLE, STORESCP, ORTHANC = "pirtad", "pirtad, not durable", "storescp +B", "Orthanc"
+EATMYDATA = ("eatmydata",)
 
 
-class _NotDurable(Stack):
-    """pirtad with every sync left out, the program itself as it is."""
+class _Wrapped(Stack):
+    """pirtad as the argument of another program."""
+
+    before: Sequence[str] = ()
 
     def command(self, *arguments: str) -> list[str]:
-        return ["eatmydata", *super().command(*arguments)]
+        return [*self.before, *super().command(*arguments)]
 
 
-@contextmanager
-def _pirtad(
-    directory: Path, environment: dict[str, str], senders: int, made: type[Stack] = Stack
-) -> Iterator[Receiver]:
-    stack = made(directory, redis_port=live.free_port(), pacs_port=live.free_port())
-    # As it is shipped: a second would close studies in the middle of a round.
-    text = stack.config.read_text()
-    stack.config.write_text(text.replace("quiet_period_s = 1\n", "quiet_period_s = 10\n"))
-    with stack.listener() as child:
-        is_synced = "libeatmydata" not in Path(f"/proc/{child.pid}/maps").read_text()
-        if is_synced != (made is Stack):
-            raise SystemExit("libeatmydata is where it must not be, or is not where it must be")
-        yield Receiver(stack.listener_port, "PIRTAD", child.pid, directory)
+def pirtad(*before: str) -> Start:
+    """Its listener as it is shipped; `before`: the program that runs it."""
 
+    @contextmanager
+    def start(directory: Path, environment: dict[str, str], senders: int) -> Iterator[Receiver]:
+        stack = _Wrapped(directory, redis_port=live.free_port(), pacs_port=live.free_port())
+        stack.before = before
+        # As it is shipped: a second would close studies in the middle of a round.
+        text = stack.config.read_text()
+        stack.config.write_text(text.replace("quiet_period_s = 1\n", "quiet_period_s = 10\n"))
+        with stack.listener() as child:
+            is_synced = "libeatmydata" not in Path(f"/proc/{child.pid}/maps").read_text()
+            if is_synced != (before != EATMYDATA):
+                raise SystemExit("libeatmydata is where it must not be, or is not where it must be")
+            yield Receiver(stack.listener_port, "PIRTAD", child.pid, directory)
 
-@contextmanager
-def _not_durable(directory: Path, environment: dict[str, str], senders: int) -> Iterator[Receiver]:
-    with _pirtad(directory, environment, senders, _NotDurable) as receiver:
-        yield receiver
+    return start
 
 
 @contextmanager
@@ -114,11 +115,16 @@ def _program(command: list[str], directory: Path, environment: dict[str, str]) -
         yield Receiver(port, "ANY-SCP", child.pid, directory)
 
 
-@contextmanager
-def _orthanc(directory: Path, environment: dict[str, str], senders: int) -> Iterator[Receiver]:
-    with Orthanc(directory, environment).running() as server:
-        (pid,) = [pid for pid in _processes() if str(directory) in _read(pid, "cmdline")]
-        yield Receiver(server.dicom_port, "ORTHANC", pid, directory)
+def orthanc(*before: str) -> Start:
+    """Debian's Orthanc; `before`: the program that runs it."""
+
+    @contextmanager
+    def start(directory: Path, environment: dict[str, str], senders: int) -> Iterator[Receiver]:
+        with Orthanc(directory, environment, before=before).running() as server:
+            pid = min(pid for pid in _processes() if str(directory) in _read(pid, "cmdline"))
+            yield Receiver(server.dicom_port, "ORTHANC", pid, directory)
+
+    return start
 
 
 def _no_eatmydata() -> str:
@@ -126,10 +132,10 @@ def _no_eatmydata() -> str:
 
 
 KINDS = (
-    Kind(PIRTAD, _pirtad, 1.0, is_ours=True),
-    Kind(NOT_DURABLE, _not_durable, 1.0, is_ours=True, needs=_no_eatmydata),
+    Kind(PIRTAD, pirtad(), 1.0, is_ours=True),
+    Kind(NOT_DURABLE, pirtad(*EATMYDATA), 1.0, is_ours=True, needs=_no_eatmydata),
     Kind(STORESCP, _storescp, 1.0, 20),
-    Kind(ORTHANC, _orthanc, 0.3, 20),
+    Kind(ORTHANC, orthanc(), 0.3, 20),
     Kind("pynetdicom storescp", _pynetdicom, 0.13),
     Kind("dicom-ai-router", _router, 0.07, needs=receive_router.missing),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import arriving
-from support.arriving import ADC, DWI, Image, Play, exam, images, pair_of
+from support.arriving import ADC, AGAIN_DWI, DWI, Image, Play, exam, images, pair_of
 
+from pirtad.daemon.assembler import Decision
 from pirtad.inference.dicom.frames import Plane
 from pirtad.inference.dicom.kinds import Kind
 from pirtad.worker.contract import JobState, StartedBy
@@ -84,6 +85,34 @@ MEMORY = Memory()
 
 
 @dataclass
+class Watched(Play):
+    """A play that keeps its own account of open associations, and what they were at when a job was started early.
+
+    open: by association, the series of its last image.
+    """
+
+    open: dict[int, str] = field(default_factory=dict)
+    at_early_starts: list[set[str]] = field(default_factory=list)
+
+    def take(self, image: Image, association: int = 1, after_s: float = 0.01) -> None:
+        self.open[association] = image.series_uid
+        super().take(image, association, after_s)
+
+    def take_again(self, image: Image, association: int = 1, after_s: float = 0.01) -> None:
+        self.open[association] = image.series_uid
+        super().take_again(image, association, after_s)
+
+    def end(self, association: int = 1, *, is_released: bool = True) -> None:
+        self.open.pop(association, None)
+        super().end(association, is_released=is_released)
+
+    def _follow(self, decision: Decision) -> None:
+        if decision.started_by is StartedBy.WHOLE:
+            self.at_early_starts.append(set(self.open.values()))
+        super()._follow(decision)
+
+
+@dataclass
 class Order:
     """One way in which an exam comes: its images, by which associations, and what happens between them."""
 
@@ -125,9 +154,9 @@ class Order:
             rows = [row for row in rows if row]
         return taken
 
-    def play(self) -> Play:
+    def play(self) -> Watched:
         """Bring it all, with duplicates in between, releases at once, late or by abort, ticks and workers' passes."""
-        chance, play = self._chance, Play(choose=MEMORY.pair_of, see=MEMORY.see)
+        chance, play = self._chance, Watched(choose=MEMORY.pair_of, see=MEMORY.see)
         left = Counter(self.associations)
         owed: list[int] = []
         for image, association in zip(self.ordered, self.associations, strict=True):
@@ -177,6 +206,18 @@ def test_in_whatever_order_an_exam_comes_one_report_stands_and_it_is_the_whole_e
     # and one report is out, the timer's
     assert [job.used for job in play.reports()] == [whole]
     assert Opened.LATE not in play.outcomes
+
+
+@given(SEEDS)
+@settings(deadline=None, max_examples=200)
+def test_nothing_is_started_early_while_an_association_is_in_a_diffusion_series(seed: int) -> None:
+    # Given an exam whose associations may stay open after their last image, and a repeat that has only begun
+    order = Order(seed)
+    play = order.play()
+    play.take(images(Kind.TRACE, 1000.0, AGAIN_DWI, slices=SLICES, moment="120000.0")[0], 6)
+    play.tick()
+    # Then whoever was still connected at an early start had gone on to a series without diffusion
+    assert all(fronts.isdisjoint((DWI, ADC, AGAIN_DWI)) for fronts in play.at_early_starts)
 
 
 @given(SEEDS, st.sampled_from(sorted(LATER)))
@@ -237,6 +278,7 @@ def test_orders_are_of_every_kind() -> None:
         play.settle()
     started = Counter(job.started_by for _, play in plays for job in play.jobs)
     assert min(started[StartedBy.WHOLE], started[StartedBy.QUIET]) >= 5
+    assert sum(bool(fronts) for _, play in plays for fronts in play.at_early_starts) >= 2
     for seed, (_, play) in enumerate(plays):
         for image in later(sorted(LATER)[seed % len(LATER)]):
             play.take(image, 4)

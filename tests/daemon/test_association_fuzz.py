@@ -104,14 +104,6 @@ def test_a_corpus_leaves_no_thread_and_no_file(side):
     _assert_nothing_left(side)
 
 
-@pytest.mark.slow
-def test_a_million_damaged_streams(side):
-    for seed in range(1_000_000):
-        _serve(side, _damaged(random.Random(seed)))
-        if seed % 10_000 == 0:
-            _assert_nothing_left(side)
-
-
 def _damaged(chance: random.Random) -> bytes:
     stream = bytearray(chance.choice(SEEDS))
     for _ in range(chance.randrange(6)):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.live import wait_for
 
+from pirtad.daemon import supervisor as supervisor_module
 from pirtad.daemon.supervisor import Child, Restarts, Supervisor
 
 
@@ -133,3 +136,22 @@ def test_waits_grow_to_a_cap_and_start_over_after_a_healthy_life() -> None:
     assert [restarts.died(started_at=0, now=1) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
     assert restarts.due_at == 31
     assert restarts.died(started_at=100, now=200) == 1
+
+
+def test_a_child_that_can_not_be_started_is_tried_again_and_the_others_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a moment without room for another process
+    real, log, refused = supervisor_module._start, tmp_path / "log", []
+
+    def start(child: Child) -> subprocess.Popen[bytes]:
+        if child.name == "worker" and not refused:
+            refused.append(child.name)
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return real(child)
+
+    monkeypatch.setattr(supervisor_module, "_start", start)
+    monkeypatch.setattr(supervisor_module, "BACKOFF_BASE_S", 0.0)
+    said = run([[child(log, "listener")], [child(log, "worker")]])
+    assert sorted(lines(log)[:2]) == ["start listener", "start worker"]
+    assert said == ["worker can't be started (Resource temporarily unavailable); trying again in 0 s"]

@@ -11,11 +11,13 @@ from support.receiving import Clock
 
 from pirtad.daemon.clock_watch import ClockWatch
 from pirtad.worker.contract import JobMessage, Stage
-from pirtad.worker.ledger import claiming, job_rows, progress, publishing, receiving
+from pirtad.worker.ledger import breakers, claiming, job_rows, progress, publishing, receiving, shipments
+from pirtad.worker.ledger.clock import Longest
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.tables import Study
 
 HOUR_S = 3600.0
+LONGEST = Longest(wait_s=100.0, lease_s=30.0)
 
 
 @pytest.fixture
@@ -38,6 +40,19 @@ def waiting_job(database: Database, now: float) -> JobMessage:
     assert job is not None
     progress.defer(database, job, now + 5, "the PACS is down", now, is_failure=False)
     return message
+
+
+def delivering(database: Database, now: float) -> claiming.ClaimedJob:
+    """A job at its last stage, which a worker took at `now` for 30 s."""
+    receive(database, 1, 2, now=now)
+    receiving.open_job(database, STUDY, now)
+    for stage in (Stage.INFER, Stage.DELIVER, None):
+        (message,) = publishing.publishable(database, now, alive)
+        job = claiming.claim(database, message, "worker", now, 30.0, alive)
+        assert job is not None
+        if stage is not None:
+            progress.advance(database, job, stage, now)
+    return job
 
 
 def test_a_job_that_waits_does_not_wait_for_the_old_time(database: Database) -> None:
@@ -126,7 +141,48 @@ def test_a_time_written_by_a_clock_that_nobody_saw_ahead_delays_nothing(database
     assert job is not None
     # And so is the next attempt, which cannot have been meant for then
     progress.defer(database, job, ahead + 60, "the PACS is down", ahead, is_failure=False)
-    assert publishing.publishable(database, now + 2, alive) == [message]
+    assert publishing.publishable(database, now + 2, alive, LONGEST) == [message]
+
+
+@pytest.mark.parametrize("by_s", [LONGEST.wait_s + 3, 2 * HOUR_S])
+def test_an_attempt_that_the_clock_overtook_puts_nothing_off(database: Database, by_s: float) -> None:
+    # Given a delivery that began before the clock was set back, and ends by the old clock: nobody was there
+    now, old = 10_000.0, 10_000.0 + by_s
+    job = delivering(database, old)
+    shipments.open_shares(database, job, ("PACS",))
+    ClockWatch(database, Clock(now), Clock(1.0)).look()
+    breakers.failed(database, "PACS", old, 1.0, "no TCP connection", 1)
+    shipments.wait(database, job, "PACS", old + 1, "no-connection", "no TCP connection")
+    progress.defer(database, job, old + 1, "no TCP connection", now, is_failure=True)
+    # Then job and destination are tried again at once
+    message = JobMessage(job.job_id, Stage.DELIVER)
+    assert publishing.publishable(database, now, alive, LONGEST) == [message]
+    again = claiming.claim(database, message, "worker", now, 30.0, alive)
+    assert again is not None
+    assert shipments.open_shares(database, again, ("PACS",))["PACS"].next_attempt_at <= now
+    assert breakers.admit(database, "PACS", now, 1, 60.0).is_admitted
+
+
+def test_a_lease_of_the_old_time_ends_when_a_lease_does(database: Database) -> None:
+    # Given a worker on another host that took a job before the clock was set back, and died
+    now = 10_000.0
+    job = delivering(database, now + HOUR_S)
+    # Then nobody else takes the job while a lease lasts
+    assert publishing.publishable(database, now, alive, LONGEST) == []
+    assert publishing.publishable(database, now + LONGEST.lease_s - 1, alive, LONGEST) == []
+    # And after that somebody does
+    (message,) = publishing.publishable(database, now + LONGEST.lease_s + 1, alive, LONGEST)
+    assert message.job_id == job.job_id
+
+
+def test_waits_that_are_meant_are_kept(database: Database) -> None:
+    now = 10_000.0
+    job = delivering(database, now)
+    shipments.open_shares(database, job, ("PACS",))
+    shipments.wait(database, job, "PACS", now + LONGEST.wait_s, "no-connection", "no TCP connection")
+    progress.defer(database, job, now + LONGEST.wait_s, "no TCP connection", now, is_failure=True)
+    assert publishing.publishable(database, now + LONGEST.wait_s - 1, alive, LONGEST) == []
+    assert publishing.publishable(database, now + LONGEST.wait_s, alive, LONGEST) != []
 
 
 def test_a_message_of_the_future_is_not_waited_for(database: Database) -> None:

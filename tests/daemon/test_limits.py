@@ -74,6 +74,21 @@ def test_where_all_have_one_the_longest_idle_gives_way_to_who_has_none():
     assert places.associate(_enter(places, "newcomer")) == "max_associations"
 
 
+def test_idle_ones_give_way_though_another_has_more_that_are_at_work():
+    # Given an address with three associations at work, and one that holds two and says nothing
+    clock, ended = Clock(), []
+    places = Places(5, 4, clock)
+    busy = [_enter(places, "scanner", ended) for _ in range(3)]
+    idle = [_enter(places, "holder", ended) for _ in range(2)]
+    assert [places.associate(place) for place in (*busy, *idle)] == [""] * 5
+    clock.now += 10
+    for place in busy:
+        place.active_at = clock.now
+    # Then who has none gets one of those
+    assert places.associate(_enter(places, "newcomer")) == ""
+    assert ended == ["holder"]
+
+
 def test_connections_that_ask_for_nothing_from_many_addresses_do_not_keep_a_new_one_out():
     clock, ended = Clock(), []
     places = Places(64, 16, clock)

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 
-import pytest
 from fastapi.testclient import TestClient
 from support.filled_ledger import REPORT, fill, receive, uid_of
-from support.ledger import new_ledger
+from support.web import NOW
 
-from pirtad.daemon.web.app import make_app
 from pirtad.worker.contract import StudyState
 from pirtad.worker.ledger.database import Database
-from pirtad.worker.settings import Settings, StorageSettings
 
-NOW = 1_800_000_000.0
 NASTY = """<script>alert("1")</script><img src=x onerror='alert(2)'>{{ 7*7 }}&"""
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Database]:
-    database = new_ledger(tmp_path)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def web(ledger: Database) -> Iterator[TestClient]:
-    settings = Settings(storage=StorageSettings(data_dir=Path("/nonexistent/pirtad")))
-    with TestClient(make_app(settings, ledger, lambda: NOW), base_url="http://127.0.0.1") as client:
-        yield client
 
 
 class Outline(HTMLParser):

@@ -4,40 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
 from support.filled_ledger import fill, uid_of
-from support.ledger import new_ledger
+from support.web import NOW
 
-from pirtad.daemon.web.app import make_app
 from pirtad.worker.contract import StudyState
 from pirtad.worker.ledger import registry_facts, views
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.registry.facts import MAX_BODY_BYTES
-from pirtad.worker.settings import Settings, StorageSettings
 
-NOW = 1_800_000_000.0
 COMING = "1.2.840.99.77"
 FACTS = {"age_years": 75, "sex": "Female", "nihss": 12, "presentation": "Aphasia", "history": "Lupus"}
 JSON = {"content-type": "application/json"}
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Database]:
-    database = new_ledger(tmp_path)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def web(ledger: Database) -> Iterator[TestClient]:
-    settings = Settings(storage=StorageSettings(data_dir=Path("/nonexistent/pirtad")))
-    with TestClient(make_app(settings, ledger, lambda: NOW), base_url="http://127.0.0.1") as client:
-        yield client
 
 
 def put(web: TestClient, body: object, study_uid: str = COMING) -> Response:

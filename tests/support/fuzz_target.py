@@ -31,6 +31,7 @@ from pirtad.daemon.limits import Places, Rate, StudySizes, Watermark
 from pirtad.daemon.receiver import Receiver
 from pirtad.daemon.registrar import Registrar
 from pirtad.daemon.spool import Received, Spool
+from pirtad.daemon.versions import Versions
 from pirtad.daemon.wire import Wire
 from pirtad.worker.settings import ListenerSettings
 from support.fuzz_feeder import Feeder
@@ -78,6 +79,11 @@ class _Kept:
     def require_room(self) -> None:
         if self.registrar is not None:
             self.registrar.require_room()
+
+    @property
+    def versions(self) -> Versions:
+        """Of the real one; without it every image is new."""
+        return Versions() if self.registrar is None else self.registrar.versions
 
     def add(self, received: Received) -> None:
         self.received.append(received)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,9 +116,14 @@ class Orthanc:
     """A PACS: Debian's Orthanc in the private network."""
 
     def __init__(
-        self, directory: Path, environment: dict[str, str] | None = None, extra: dict[str, Any] | None = None
+        self,
+        directory: Path,
+        environment: dict[str, str] | None = None,
+        extra: dict[str, Any] | None = None,
+        before: Sequence[str] = (),  # the program that runs it
     ) -> None:
         self.directory = directory
+        self._before = before
         self._extra = extra or {}
         self._environment = environment
         self.dicom_port = free_port()
@@ -145,7 +150,9 @@ class Orthanc:
                 }
             )
         )
-        with process([tool("Orthanc"), str(config)], self.directory / "orthanc.log", env=self._environment):
+        with process(
+            [*self._before, tool("Orthanc"), str(config)], self.directory / "orthanc.log", env=self._environment
+        ):
             wait_for(lambda: answers(self.http_port) and answers(self.dicom_port), 30, "Orthanc")
             yield self
 

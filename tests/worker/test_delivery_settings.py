@@ -66,3 +66,13 @@ def test_a_destination_that_makes_no_sense_is_refused(tmp_path: Path, table: str
     path.write_text(f"{TWO}[[delivery.destinations]]\n{table}")
     with pytest.raises(SettingsError, match=told):
         load_settings(path)
+
+
+@pytest.mark.parametrize("text", ["", TWO, "[delivery]\ncommitment_timeout_s = 30000\n", TWO + "timeout_s = 200\n"])
+def test_no_wait_that_is_meant_is_taken_for_a_clocks_mistake(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "pirtad.toml"
+    path.write_text(text)
+    settings = load_settings(path)
+    probe_s = 4 * max(target.longest_try_s for target in targets_of(settings))
+    assert settings.longest_wait_s > settings.queue.backoff_cap_s + probe_s
+    assert settings.longest_wait_s > settings.delivery.commitment_timeout_s

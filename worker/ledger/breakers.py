@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from pirtad.worker.contract import JobState, Stage
+from pirtad.worker.contract import UNFINISHED, JobState, Stage
 from pirtad.worker.ledger import shipment_rows
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
@@ -55,6 +55,13 @@ def admit(database: Database, name: str, now: float, threshold: int, probe_wait_
         return Admission(is_admitted=True, is_probe=True)
 
 
+def not_tried(database: Database, name: str, now: float) -> None:
+    """Who was admitted to an open one had nothing to ask of the destination after all: the next one may, at once."""
+    with database.transaction() as session:
+        row = _locked(session, name)
+        row.retry_at = min(row.retry_at, now)
+
+
 def failed(database: Database, name: str, now: float, wait_s: float, reason: str, threshold: int) -> int:
     """The destination did not answer, or is in trouble; returns how often in a row. wait_s: to the next probe."""
     with database.transaction() as session:
@@ -81,13 +88,14 @@ def answered(database: Database, name: str, now: float, threshold: int) -> None:
             .where(
                 Shipment.destination == name,
                 Shipment.state == shipment_rows.ShipmentState.WAITING,
-                Job.state == JobState.WAITING,
+                Job.state.in_(UNFINISHED),  # one that is at another destination just now waits for this one afterwards
                 Job.stage == Stage.DELIVER,
             )
         ).all()
         shipment_rows.wake(session, [job.id for job in waiting], name, now)
         for job in waiting:
-            job.next_attempt_at = min(job.next_attempt_at, now)
+            if job.state == JobState.WAITING:
+                job.next_attempt_at = min(job.next_attempt_at, now)
 
 
 def all_health(database: Database, threshold: int) -> list[Health]:

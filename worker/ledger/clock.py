@@ -1,19 +1,35 @@
 """The wall clock was set back: what the ledger meant to do in a second would else be done in hours.
 
-Times are compared across processes and restarts, so they are wall clock times; only the daemon sees the clock jump.
+Times are compared across processes and restarts, so they are wall clock times; only the daemon sees the clock jump. A
+worker in the middle of an attempt may write by the old clock after that, and a clock that is ahead for a moment is seen
+by nobody. So times that are too far ahead to be meant are mended as well.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Update, select, update
-from sqlalchemy.orm import InstrumentedAttribute
+from dataclasses import dataclass
 
-from pirtad.worker.contract import UNFINISHED
+from sqlalchemy import ColumnElement, Update, select, true, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from pirtad.worker.contract import UNFINISHED, JobState
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
+from pirtad.worker.ledger.shipment_rows import ShipmentState
 from pirtad.worker.ledger.tables import CommitmentTransaction, DestinationPeer, Event, Job, Shipment, Study
 
 _STEP_S = 1e-6  # keeps the order of jobs whose time was drawn together
+
+
+@dataclass(frozen=True, slots=True)
+class Longest:
+    """How far ahead, in seconds, anything is ever put: the next attempt at a job or a destination; a lease's end."""
+
+    wait_s: float
+    lease_s: float
+
+
+UNBOUNDED = Longest(float("inf"), float("inf"))
 
 
 def newest_event_at(database: Database) -> float | None:
@@ -52,3 +68,21 @@ def _shift(
 ) -> Update:  # fmt: skip
     ahead = column > now
     return update(column.class_).where(ahead if of is None else ahead & of).values({column.key: column - by_s})
+
+
+def mend(session: Session, now: float, longest: Longest) -> None:
+    """Have what waits for a time that cannot be meant go on now, and a lease that is too long end in time."""
+    too_late = now + longest.wait_s
+    queued, waiting, running = (Job.state == one for one in (JobState.QUEUED, JobState.WAITING, JobState.RUNNING))
+    of_waiting = select(Job.id).where(waiting)  # few, of all that the ledger keeps
+    share, question = Shipment.job_id.in_(of_waiting), CommitmentTransaction.job_id.in_(of_waiting)
+    for column, of, limit, instead in (
+        (Job.next_attempt_at, queued, now, now),
+        (Job.next_attempt_at, waiting, too_late, now),
+        (Job.published_at, queued | waiting, now, None),
+        (Job.lease_until, running, now + longest.lease_s, now + longest.lease_s),
+        (Shipment.next_attempt_at, share & (Shipment.state == ShipmentState.WAITING), too_late, now),
+        (DestinationPeer.retry_at, true(), too_late, now),
+        (CommitmentTransaction.asked_at, question & CommitmentTransaction.answered_at.is_(None), now, now),
+    ):
+        session.execute(update(column.class_).where(of, column > limit).values({column.key: instead}))

@@ -6,7 +6,7 @@ transaction UID, which was made at random, kept here before it was sent, and is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -19,7 +19,8 @@ from pirtad.worker.ledger.claiming import ClaimedJob, owned
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
 from pirtad.worker.ledger.job_rows import locked
-from pirtad.worker.ledger.tables import CommitmentTransaction, Delivery, Instance, Job
+from pirtad.worker.ledger.shipment_rows import Commitment, ShipmentState
+from pirtad.worker.ledger.tables import CommitmentTransaction, Delivery, Instance, Job, Shipment
 
 # Chosen: an archive that says "not stored" right after it was told Success may be slow to file; sending again at once
 # would only repeat that.
@@ -103,9 +104,20 @@ def receive_report(database: Database, report: Report, now: float) -> bool:
         mine = [row for row in rows.values() if row.transaction_uid == report.transaction_uid]
         if transaction.answered_at is None and not any(_is_open(row) for row in mine):
             transaction.answered_at = now
+        if committed:
+            _believe(session, job.id, transaction.destination, rows.values())
         _tell(session, job, transaction.destination, committed, failed, sorted(reasons), now)
         _wake(session, job, transaction.destination, now + (_AGAIN_AFTER_S if failed else 0.0))
         return True
+
+
+def _believe(session: Session, job_id: str, destination: str, rows: Iterable[Delivery]) -> None:
+    """A share that was settled without an answer is a committed one, once the answers to all its objects came."""
+    share = session.get(Shipment, (job_id, destination), populate_existing=True)
+    if share is None or (share.state, share.commitment) != (ShipmentState.DONE, Commitment.NO_ANSWER):
+        return
+    if all(row.committed_at is not None for row in rows if row.delivered_at is not None):
+        share.commitment = Commitment.COMMITTED
 
 
 def _tell(

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from pirtad.worker.ledger.claiming import ClaimedJob, owned
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.job_rows import withdrawn_with
+from pirtad.worker.ledger.job_rows import may_be_out, withdrawn_with
 from pirtad.worker.ledger.tables import Delivery, Job
 from pirtad.worker.settings import Settings
 
@@ -111,12 +111,12 @@ def composed_objects(database: Database, claimed: ClaimedJob) -> dict[str, KeptO
 
 
 def destinations_with(database: Database, claimed: ClaimedJob) -> tuple[str, ...]:
-    """Destinations that have any of the objects that the job's note withdraws."""
+    """Destinations that have, or may have, any of the objects that the job's note withdraws."""
     with database.reading() as session:
         query = select(Delivery.destination).where(
             Delivery.job_id.in_(withdrawn_with(session, claimed.job_id)),
             Delivery.role != RETRACTION,
-            Delivery.delivered_at.is_not(None),
+            may_be_out(),
         )
         return tuple(session.scalars(query.distinct()))
 
@@ -144,11 +144,13 @@ def mark_delivered(
 ) -> None:
     """The destination answered that it has this object. status: of its C-STORE, or what STOW-RS said of it.
 
-    What was said of an earlier copy's commitment no longer counts.
+    What was said of an earlier copy's commitment no longer counts. Told again with the same `now`, nothing is changed.
     """
     with database.transaction() as session:
         job = owned(session, claimed)
         row = _row_of(session, job, destination, kept)
+        if row.delivered_at == now:
+            return
         row.delivered_at, row.status = now, status
         row.transaction_uid = row.commit_failure = None
         said = f"{row.role} {row.sop_instance_uid} to {destination}, status 0x{status:04X}"

@@ -5,7 +5,7 @@ Every transaction locks the study's row before the job's: two that took them in 
 
 from __future__ import annotations
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from pirtad.worker.contract import JobState, Stage, StudyState
@@ -72,11 +72,15 @@ def is_shown(session: Session, job: Job) -> bool:
     return session.scalar(current.order_by(Job.created_at.desc()).limit(1)) == job.id
 
 
+def may_be_out() -> ColumnElement[bool]:
+    """Of a delivery: its destination has the object, or may have it, since the answer of some attempt was lost."""
+    return or_(Delivery.delivered_at.is_not(None), Delivery.tried_at.is_not(None))
+
+
 def is_partly_delivered(session: Session, job: Job) -> bool:
     """Whether a destination has, or may have, one of the job's objects: another draft would be a second report beside
     it."""
-    out = or_(Delivery.delivered_at.is_not(None), Delivery.tried_at.is_not(None))
-    return session.scalar(select(Delivery.id).where(Delivery.job_id == job.id, out).limit(1)) is not None
+    return session.scalar(select(Delivery.id).where(Delivery.job_id == job.id, may_be_out()).limit(1)) is not None
 
 
 def retraction_of(session: Session, job: Job) -> Retraction | None:

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
 
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
+from pirtad.worker.errors import DestinationUnavailable
 from pirtad.worker.ledger.claiming import ClaimedJob, owned
 from pirtad.worker.ledger.database import Database
+from pirtad.worker.ledger.deliveries import RETRACTION
 from pirtad.worker.ledger.events import append
 from pirtad.worker.ledger.job_rows import (
     end,
@@ -20,8 +23,8 @@ from pirtad.worker.ledger.job_rows import (
     tell_withdrawal,
     withdrawn_with,
 )
-from pirtad.worker.ledger.shipment_rows import next_due_at
-from pirtad.worker.ledger.tables import Delivery, Job, Study
+from pirtad.worker.ledger.shipment_rows import ShipmentState, next_due_at
+from pirtad.worker.ledger.tables import Delivery, Job, Shipment, Study
 
 
 def advance(database: Database, claimed: ClaimedJob, to: Stage, now: float) -> JobMessage:
@@ -44,20 +47,25 @@ def keep_report(database: Database, claimed: ClaimedJob, territory: str, text: s
 
 def finish(database: Database, claimed: ClaimedJob, destinations: str | tuple[str, ...], now: float) -> None:
     """Each of these destinations has every object of its own: the job is done and the study reported, or the result
-    withdrawn, if that was asked for. ValueError when one lacks one.
+    withdrawn, if that was asked for. ValueError when one lacks one; `DestinationUnavailable` when one said in this
+    moment that it does not keep one, which another attempt sends again.
     """
     names = (destinations,) if isinstance(destinations, str) else destinations
     with database.transaction() as session:
         job = owned(session, claimed)
+        retraction = retraction_of(session, job)
         deliveries: list[Delivery] = []
         for name in names:
             of_name = select(Delivery).where(Delivery.job_id == job.id, Delivery.destination == name)
-            found = session.scalars(of_name).all()
-            if not found or any(one.delivered_at is None or one.commit_failure is not None for one in found):
+            found = [one for one in session.scalars(of_name) if retraction is None or one.role == RETRACTION]
+            found = [one for one in found if not _is_given_up(session, one)]
+            if not found or any(one.delivered_at is None for one in found):
                 raise ValueError(f"job {job.id} has objects that {name} lacks")
+            if any(one.commit_failure is not None for one in found):
+                told = f"{name} does not keep what it stored"
+                raise DestinationUnavailable("not-committed", told, "it is sent again")
             deliveries += found
         destination = ", ".join(names)
-        retraction = retraction_of(session, job)
         if retraction is not None:
             append(session, now, "withdrawn", f"the note is with {destination}", job.study_id, job.id)
             end(session, job, JobState.WITHDRAWN, StudyState.WITHDRAWN, now)
@@ -72,17 +80,26 @@ def finish(database: Database, claimed: ClaimedJob, destinations: str | tuple[st
         end(session, job, JobState.DONE, StudyState.REPORTED, now)
 
 
+def _is_given_up(session: Session, one: Delivery) -> bool:
+    """An object that may have arrived, and is sent there no more: the site turned it off meanwhile. The destination
+    has all others, for its share is done."""
+    share = session.get(Shipment, (one.job_id, one.destination))
+    is_done = share is not None and share.state == ShipmentState.DONE
+    return one.delivered_at is None and one.tried_at is not None and is_done
+
+
 def defer(
     database: Database, claimed: ClaimedJob, until: float, error: str, now: float,
-    *, is_failure: bool, is_told: bool = True,
+    *, is_failure: bool, is_told: bool = True, is_for_shares: bool = True,
 ) -> None:  # fmt: skip
     """The attempt brought no result and another follows at `until`; only failures use up the job's attempts.
 
     At the last stage another follows sooner, if a destination's answer came meanwhile. is_told: with an event.
+    is_for_shares: it waits for destinations; else for something that shares which are due would not mend.
     """
     with database.transaction() as session:
         job = owned(session, claimed)
-        if job.stage == Stage.DELIVER and not is_failure:
+        if job.stage == Stage.DELIVER and is_for_shares and not is_failure:
             due_at = next_due_at(session, job.id)
             until = until if due_at is None else min(until, max(due_at, now))
         job.state, job.next_attempt_at, job.last_error = JobState.WAITING, until, error

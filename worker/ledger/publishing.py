@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import or_, select
 
 from pirtad.worker.contract import JobMessage, JobState, Stage, StudyState
 from pirtad.worker.ledger.claiming import count_lost_owner, lease_holds
+from pirtad.worker.ledger.clock import UNBOUNDED, Longest, mend
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.events import append
 from pirtad.worker.ledger.job_rows import locked, set_study_state
@@ -18,13 +18,17 @@ from pirtad.worker.ledger.tables import Job, Study
 # A message this old is taken for lost, e.g. with a worker that died holding it. If it is not, the second one does
 # nothing. Chosen: longer than most queues, shorter than a stroke team's patience.
 REPUBLISH_AFTER_S = 300.0
-# No job is made to wait for so long: waits are `queue.backoff_cap_s` at most, which is an hour at most.
-LONGEST_WAIT_S = 2 * 3600.0
 
 
-def publishable(database: Database, now: float, is_dead: Callable[[str], bool]) -> list[JobMessage]:
-    """Jobs that should have a message in the queue and have none; jobs whose owner is gone are freed first."""
+def publishable(
+    database: Database, now: float, is_dead: Callable[[str], bool], longest: Longest = UNBOUNDED
+) -> list[JobMessage]:
+    """Jobs that should have a message in the queue and have none; jobs whose owner is gone are freed first.
+
+    Times further ahead than `longest` allows are mended before (`clock.mend`).
+    """
     with database.transaction() as session:
+        mend(session, now, longest)
         running = session.scalars(select(Job).where(Job.state == JobState.RUNNING)).all()
         for seen in running:
             if lease_holds(seen, now, is_dead):
@@ -36,7 +40,6 @@ def publishable(database: Database, now: float, is_dead: Callable[[str], bool]) 
                 job.published_at, job.next_attempt_at = None, now
                 set_study_state(session, job, StudyState.QUEUED)
         session.flush()
-        _mend_times(session, now)
         ready = session.scalars(
             select(Job)
             .where(
@@ -48,17 +51,6 @@ def publishable(database: Database, now: float, is_dead: Callable[[str], bool]) 
             .order_by(turn(), Job.id)
         )
         return [JobMessage(job.id, Stage(job.stage)) for job in ready]
-
-
-def _mend_times(session: Session, now: float) -> None:
-    """Times that can't be: written by a clock that was ahead, and set right before anybody noticed (`clock`)."""
-    for wrong in (
-        (Job.state == JobState.QUEUED) & (Job.next_attempt_at > now),
-        (Job.state == JobState.WAITING) & (Job.next_attempt_at > now + LONGEST_WAIT_S),
-    ):
-        session.execute(update(Job).where(wrong).values(next_attempt_at=now))
-    ahead = Job.state.in_((JobState.QUEUED, JobState.WAITING)) & (Job.published_at > now)
-    session.execute(update(Job).where(ahead).values(published_at=None))
 
 
 def mark_published(database: Database, message: JobMessage, now: float) -> None:

@@ -57,10 +57,14 @@ class OpenStudy:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Why a job is opened, and by when its report should be there, after its last image: (routine, STAT)."""
+    """Why a job is opened, and by when its report should be there, after its last image: (routine, STAT).
+
+    quiet_since: when the last image came, as far as whoever calls the study quiet knows; POSIX seconds.
+    """
 
     started_by: StartedBy = StartedBy.QUIET
     objectives_s: tuple[float, float] | None = None
+    quiet_since: float | None = None
 
 
 def open_studies(database: Database) -> list[OpenStudy]:
@@ -94,7 +98,7 @@ def _open_study(session: Session, study: Study, open_since: float) -> OpenStudy:
 def open_job(database: Database, study_uid: str, now: float, opening: Opening = Opening()) -> tuple[Opened, str]:
     """Close the study's round of receiving and make its job ready to be published; returns (what, id of the job meant).
 
-    What is done is `rounds.outcome_of`'s decision; with HELD alone the round stays open.
+    What is done is `rounds.outcome_of`'s decision; with HELD alone the round stays open, and no job may be meant ("").
     """
     with database.transaction() as session:
         study = session.scalars(select(Study).where(Study.study_uid == study_uid).with_for_update()).one()
@@ -105,6 +109,8 @@ def open_job(database: Database, study_uid: str, now: float, opening: Opening = 
         keys = frozenset({key, *(redraft_key(key, job_id) for job_id in jobs)})
         facts = _facts(session, list(jobs.values()), keys)
         look = look_at(session, study)
+        if _is_overtaken(study, look, opening):
+            return Opened.HELD, ""
         current = current_of(facts)
         replaced = current is not None and _since(session, current.job_id, newest).replaced > 0
         outcome = outcome_of(facts, look, replaced=replaced)
@@ -113,12 +119,12 @@ def open_job(database: Database, study_uid: str, now: float, opening: Opening = 
         if missing and outcome.opened not in (Opened.NOTHING_NEW, Opened.HELD):
             meant = meant or ("" if current is None else current.job_id)
             told = f"images came after {_images(missing)} of the study {_HAD_BEEN_REMOVED}"
-            _set_note(session, study, jobs.values(), told)
+            _set_note(session, study, jobs.values(), "; ".join((*_other_parts(study), told)))
             append(session, now, "late_images", f"{told}; send the whole study again", study.id, meant or None)
             study.open_since = None
             return Opened.LATE, meant
         if _HAD_BEEN_REMOVED in study.note:
-            _set_note(session, study, jobs.values(), "")  # all came again
+            _set_note(session, study, jobs.values(), "; ".join(_other_parts(study)))  # all came again
         match outcome.opened:
             case Opened.HELD:
                 return outcome.opened, meant
@@ -137,6 +143,13 @@ def open_job(database: Database, study_uid: str, now: float, opening: Opening = 
                 _note_opening(session, study, session.get_one(Job, meant), look, opening, len(newest), now)
         study.open_since = None
         return outcome.opened, meant
+
+
+def _is_overtaken(study: Study, look: Look | None, opening: Opening) -> bool:
+    """Whether images came since the decision that speak against it: it is made anew, from what there is now."""
+    if opening.started_by is StartedBy.WHOLE:
+        return look is None or not look.holds
+    return opening.quiet_since is not None and study.last_received_at > opening.quiet_since
 
 
 def _of_study(study: Study) -> Select[tuple[Job]]:
@@ -161,6 +174,11 @@ def _facts(session: Session, jobs: Sequence[Job], keys: frozenset[str]) -> list[
         )
         for job in jobs
     ]
+
+
+def _other_parts(study: Study) -> list[str]:
+    """Of the study's note, what is not about removed images: it may say that the patient is another one."""
+    return [part for part in study.note.split("; ") if part and _HAD_BEEN_REMOVED not in part]
 
 
 def _set_note(session: Session, study: Study, jobs: Iterable[Job], told: str) -> None:

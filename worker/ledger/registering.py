@@ -94,9 +94,12 @@ def _register_study(
     versions, removed = _versions(session, study.id, {received.sop_instance_uid for received, _ in arrivals})
     found, rows = [], []
     for received, at in arrivals:
-        known = versions.setdefault(received.sop_instance_uid, set())
+        known = versions.setdefault(received.sop_instance_uid, [])
         if received.sha256 in known:
             study.duplicates += not is_recovery
+            if received.sha256 != known[-1] and not is_recovery:
+                text = f"an earlier version came again from {received.calling_ae}; the later one is still used: "
+                append(session, at, "conflict", text + received.sop_instance_uid, study.id)
             found.append(Registration.DUPLICATE)
             if study.open_since is None and study.state == StudyState.REPORTED:
                 study.last_received_at = max(study.last_received_at, at)  # not to be removed while it is being sent
@@ -119,7 +122,7 @@ def _register_study(
             text = f"received again with other bytes; both are kept, the newest is used: {received.sop_instance_uid}"
             append(session, at, "conflict", text, study.id)
         found.append(Registration.CONFLICT if known else Registration.NEW)
-        known.add(received.sha256)
+        known.append(received.sha256)
     if rows:
         session.execute(insert(Instance), rows)
     return found
@@ -151,9 +154,10 @@ def _study(session: Session, study_uid: str, received: ReceivedInstance, at: flo
 
 def _versions(
     session: Session, study_id: int, sop_instance_uids: Iterable[str]
-) -> tuple[dict[str, set[str]], set[tuple[str, str]]]:
-    """Of each instance, the content digests that are known already; and the (UID, digest) of what was removed."""
-    versions: dict[str, set[str]] = {}
+) -> tuple[dict[str, list[str]], set[tuple[str, str]]]:
+    """Of each instance, the content digests that are known already, the newest last; and the (UID, digest) of what was
+    removed."""
+    versions: dict[str, list[str]] = {}
     removed: set[tuple[str, str]] = set()
     uids = sorted(sop_instance_uids)
     for start in range(0, len(uids), _UIDS_AT_ONCE):
@@ -161,8 +165,9 @@ def _versions(
         query = select(Instance.sop_instance_uid, Instance.sha256, Instance.removed_at).where(
             Instance.study_id == study_id, Instance.sop_instance_uid.in_(chunk)
         )
+        query = query.order_by(Instance.id)
         for uid, sha256, removed_at in session.execute(query):
-            versions.setdefault(uid, set()).add(sha256)
+            versions.setdefault(uid, []).append(sha256)
             if removed_at is not None:
                 removed.add((uid, sha256))
     return versions, removed
@@ -184,10 +189,11 @@ def _row(received: ReceivedInstance, at: float, study_id: int, series_id: int) -
 
 
 def study_size(database: Database, study_uid: str) -> tuple[int, int]:
-    """(images, bytes) registered of a study."""
+    """(images, bytes) registered of a study and not removed since."""
     with database.reading() as session:
         query = select(func.count(), func.coalesce(func.sum(Instance.size_bytes), 0)).select_from(Instance)
-        images, size_bytes = session.execute(query.join(Study).where(Study.study_uid == study_uid)).one()
+        of_study = query.join(Study).where(Study.study_uid == study_uid, Instance.removed_at.is_(None))
+        images, size_bytes = session.execute(of_study).one()
         return int(images), int(size_bytes)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from pirtad.worker.contract import SHELVED, UNFINISHED, JobState
@@ -18,7 +18,7 @@ from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import RETRACTION, KeptObject
 from pirtad.worker.ledger.events import append
-from pirtad.worker.ledger.job_rows import queue_again, retraction_of, untell_lost_note, withdrawn_with
+from pirtad.worker.ledger.job_rows import may_be_out, queue_again, retraction_of, untell_lost_note, withdrawn_with
 from pirtad.worker.ledger.operating import NotPossible, study_of
 from pirtad.worker.ledger.tables import Delivery, Job, Retraction, Study
 from pirtad.worker.rejection import MAX_WORDS, TITLES, RejectionReason
@@ -111,7 +111,8 @@ def request(
         names = (destinations,) if isinstance(destinations, str) else destinations
         if not set(found.destinations) <= set(names) and not is_moved:
             raise NotPossible(
-                f"the report was delivered to {', '.join(found.destinations)}, and the settings name {', '.join(names)}"
+                f"the report was, or may have been, delivered to {', '.join(found.destinations)}, and the settings "
+                f"name {', '.join(names)}"
             )
         note_job_id = found.job_ids[0]
         for void in {row.note_job_id for job in left if (row := retraction_of(session, job)) is not None}:
@@ -170,8 +171,7 @@ def _is_void(session: Session, row: Retraction) -> bool:
     bytes of one result are gone, or their patients differ: then each can be withdrawn by its name."""
     if row.note_job_id is None or len(withdrawn_with(session, row.note_job_id)) == 1:
         return False
-    sent = or_(Delivery.tried_at.is_not(None), Delivery.delivered_at.is_not(None))
-    of_note = select(Delivery.id).where(Delivery.job_id == row.note_job_id, Delivery.role == RETRACTION, sent)
+    of_note = select(Delivery.id).where(Delivery.job_id == row.note_job_id, Delivery.role == RETRACTION, may_be_out())
     return session.get_one(Job, row.note_job_id).state in SHELVED and session.scalar(of_note.limit(1)) is None
 
 
@@ -208,7 +208,7 @@ def withdrawal_of(database: Database, claimed: ClaimedJob) -> Withdrawal | None:
 
 def delivered_objects(database: Database, claimed: ClaimedJob) -> tuple[KeptObject, ...]:
     """What the note that is this job's delivery rejects: of its result and of the others that are withdrawn with it,
-    what some destination has, and nothing that was never delivered."""
+    what some destination has or may have, and nothing that was never sent."""
     with database.reading() as session:
         return _objects(_delivered(session, withdrawn_with(session, claimed.job_id)))
 
@@ -257,9 +257,8 @@ def _withdrawable(session: Session, study: Study, jobs: Sequence[Job]) -> Withdr
 
 
 def _delivered(session: Session, job_ids: Sequence[str]) -> list[Delivery]:
-    of_jobs = select(Delivery).where(
-        Delivery.job_id.in_(job_ids), Delivery.role != RETRACTION, Delivery.delivered_at.is_not(None)
-    )
+    """What some destination has, or may have: whether an attempt without an answer arrived, only its readers know."""
+    of_jobs = select(Delivery).where(Delivery.job_id.in_(job_ids), Delivery.role != RETRACTION, may_be_out())
     return list(session.scalars(of_jobs.order_by(Delivery.id)))
 
 

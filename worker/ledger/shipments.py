@@ -5,7 +5,7 @@ A job at its last stage waits for the earliest of them; it is done when all are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -41,18 +41,26 @@ class Share:
     hint: str
 
 
-def open_shares(database: Database, claimed: ClaimedJob, destinations: Sequence[str]) -> dict[str, Share]:
+def open_shares(
+    database: Database, claimed: ClaimedJob, destinations: Sequence[str],
+    roles: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, Share]:  # fmt: skip
     """The job's shares, by destination in this order; new ones are due at once, those of others are dropped.
 
-    One that is done is due again where an object was added to it.
+    One that is done is due again where an object was added to it, or where the destination said since that it does not
+    keep one. roles: of the objects that go to each destination; others, which went there once, do not count.
     """
     with database.transaction() as session:
         owned(session, claimed)
         rows = {row.destination: row for row in session.scalars(of_job(claimed.job_id))}
-        undelivered = select(Delivery.destination).where(
-            Delivery.job_id == claimed.job_id, Delivery.delivered_at.is_(None)
-        )
-        lacking = set(session.scalars(undelivered))  # an object may have been composed since
+        lacking, refuting = set(), set()
+        for one in session.scalars(select(Delivery).where(Delivery.job_id == claimed.job_id)):
+            if roles is not None and one.role not in roles.get(one.destination, ()):
+                continue
+            if one.delivered_at is None:
+                lacking.add(one.destination)  # an object may have been composed since
+            elif one.commit_failure is not None:
+                refuting.add(one.destination)
         for name, row in rows.items():
             if name not in destinations and row.state == ShipmentState.WAITING:
                 row.state = ShipmentState.DROPPED
@@ -64,6 +72,10 @@ def open_shares(database: Database, claimed: ClaimedJob, destinations: Sequence[
                 rows[name].state == ShipmentState.DONE and name in lacking
             ):
                 restart(rows[name])
+            elif rows[name].state == ShipmentState.DONE and name in refuting:
+                # Its rounds stay counted: a destination that says so each time is not sent the same for ever.
+                rows[name].state, rows[name].next_attempt_at = ShipmentState.WAITING, 0.0
+                rows[name].asks, rows[name].settled_at = 0, None
         session.flush()
         return {name: _share(rows[name]) for name in destinations}
 
@@ -89,10 +101,21 @@ def wait_for_answer(
     with database.transaction() as session:
         row = _row(session, claimed, destination)
         asked = None if transaction_uid is None else session.get(CommitmentTransaction, transaction_uid)
+        is_answered = asked is not None and asked.answered_at is not None
         # The answer may have come since this was last looked at, and then nobody else wakes the job.
-        row.next_attempt_at = until if asked is None or asked.answered_at is None else 0.0
+        is_open = _is_any_open(session, claimed.job_id, destination)
+        row.next_attempt_at = until if is_open and not is_answered else 0.0
         row.state = ShipmentState.WAITING
         row.code, row.reason, row.hint = AWAITING, "stored; waits for the answer to the storage commitment", ""
+
+
+def _is_any_open(session: Session, job_id: str, destination: str) -> bool:
+    """Whether nothing was said yet of some object that the destination was asked to commit to."""
+    asked = select(Delivery.id).where(
+        Delivery.job_id == job_id, Delivery.destination == destination, Delivery.transaction_uid.is_not(None),
+        Delivery.committed_at.is_(None), Delivery.commit_failure.is_(None),
+    )  # fmt: skip
+    return session.scalar(asked.limit(1)) is not None
 
 
 def last_commitment(database: Database, destination: str) -> Commitment:
@@ -114,8 +137,14 @@ def count_ask(database: Database, claimed: ClaimedJob, destination: str, *, is_f
         row.asks, row.commitment = 1 if is_first else row.asks + 1, Commitment.ASKED
 
 
+def uncount_ask(database: Database, claimed: ClaimedJob, destination: str, asks: int) -> None:
+    """The question did not get there, for certain. asks: those that did."""
+    with database.transaction() as session:
+        _row(session, claimed, destination).asks = asks
+
+
 def count_round(database: Database, claimed: ClaimedJob, destination: str) -> None:
-    """Objects are about to be sent again, since the destination did not commit to them."""
+    """Objects were sent again, all that the destination did not commit to."""
     with database.transaction() as session:
         row = _row(session, claimed, destination)
         row.rounds, row.asks = row.rounds + 1, 0
