@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from support import live
@@ -19,7 +20,7 @@ from pirtad.worker.ledger.database import Database, open_ledger
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server of this test session's own, on a loopback port. It refuses to run as root.
+    """A PostgreSQL server of this test session's own, on a socket in its directory. It refuses to run as root.
 
     Its directory is not one of pytest's: those are closed to other users, and closed again whenever another session of
     pytest begins, which the server notices at its next checkpoint.
@@ -30,13 +31,22 @@ def postgres_url() -> Iterator[str]:
         directory = Path(made_here)
         if user is not None:
             shutil.chown(directory, user)
-        data, port = directory / "data", live.free_port()
+        data = directory / "data"
         made = [initdb, "-D", str(data), "-U", "pirtad", "-A", "trust", "-E", "UTF8", "--locale=C"]
         subprocess.run(made, check=True, capture_output=True, user=user, cwd=directory, timeout=120)
-        run = [postgres, "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(directory)]
+        run = [postgres, "-D", str(data), "-c", "listen_addresses=", "-k", str(directory)]
         with live.process(run, directory / "postgres.log", user=user, cwd=directory):
-            live.wait_for(lambda: live.answers(port), 30, "PostgreSQL")
-            yield f"postgresql+psycopg://pirtad@127.0.0.1:{port}/postgres"
+            live.wait_for(lambda: accepts(directory), 30, "PostgreSQL")
+            yield f"postgresql+psycopg://pirtad@/postgres?host={directory}"
+
+
+def accepts(directory: Path) -> bool:
+    """Whether the server behind this directory's socket takes connections."""
+    try:
+        psycopg.connect(host=str(directory), user="pirtad", dbname="postgres").close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def server_program(name: str) -> str:
