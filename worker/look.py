@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import structlog
@@ -34,17 +34,20 @@ log = structlog.get_logger(__name__)
 
 _HEADERS_KEPT = 20_000
 """Chosen: some exams of thousands of images at a time; a header's facts take some kilobytes."""
+_KEPT_S = 120.0
+"""Chosen: a study that comes is looked at every second; one that was not for so long is closed, or is read again."""
 
 
 class Looker:
     """Looks at studies; keeps what it read of files, which never change once they have their name."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, steady: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._database = database
         self._data_dir = settings.storage.data_dir
         self._rules: SelectionRules = selection_rules(settings)
-        self._read: OrderedDict[str, ReadFile | None] = OrderedDict()
+        self._steady = steady  # seconds that never go back
+        self._read: OrderedDict[str, tuple[ReadFile | None, float]] = OrderedDict()  # and when it was last used
         self._asked_for_priority: OrderedDict[str, None] = OrderedDict()
 
     def look(self, study_uid: str) -> None:
@@ -53,6 +56,7 @@ class Looker:
         OSError if a file can't be read at this moment; SQLAlchemyError if the ledger can't be reached.
         """
         started_at = time.monotonic()
+        self._forget()
         files = looks.files_of(self._database, study_uid)
         if not files:
             return
@@ -83,14 +87,18 @@ class Looker:
         return Seen(False, Counts.UNSTATED, (), every, frozenset(), code, reason)
 
     def _header(self, file: LookFile) -> ReadFile | None:
-        if file.path in self._read:
-            self._read.move_to_end(file.path)
-            return self._read[file.path]
-        read = read_file(self._data_dir / file.path)
-        self._read[file.path] = read
+        read = self._read[file.path][0] if file.path in self._read else read_file(self._data_dir / file.path)
+        self._read[file.path] = read, self._steady()
+        self._read.move_to_end(file.path)
         while len(self._read) > _HEADERS_KEPT:
             self._read.popitem(last=False)
         return read
+
+    def _forget(self) -> None:
+        """Let go what was not used lately, which stands first."""
+        before = self._steady() - _KEPT_S
+        while self._read and next(iter(self._read.values()))[1] < before:
+            self._read.popitem(last=False)
 
     def _in_archive(self, study_uid: str, series_uids: tuple[str, ...]) -> Mapping[str, int]:
         if not self._settings.assembly.ask_pacs_counts:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from support.ledger import new_ledger
+from support.receiving import Clock
 
 from pirtad.inference.simulation.dicom_writer import LOCALIZER, ExtraSeries, StudyHeader, write_study
 from pirtad.inference.volume import Volume
@@ -91,6 +92,25 @@ def test_a_whole_pair_is_seen_and_no_header_is_read_twice(tmp_path: Path, databa
     looker.look(STUDY)
     assert _look(database).used_key == found.used_key
     assert sorted(read) == sorted(files)
+
+
+def test_headers_of_a_study_that_no_longer_comes_are_let_go(tmp_path: Path, database: Database, files, monkeypatch):
+    read: list[Path] = []
+    monkeypatch.setattr(look, "read_file", lambda path, real=look.read_file: read.append(path) or real(path))
+    clock = Clock(1000.0)
+    looker = Looker(Settings(storage={"data_dir": tmp_path}), database, clock)
+    _register(database, tmp_path, files)
+    looker.look(STUDY)
+    # While it comes its headers are kept
+    for _ in range(3):
+        clock.now += look._KEPT_S - 1
+        looker.look(STUDY)
+    assert sorted(read) == sorted(files)
+    # Two minutes after the last look they are not
+    clock.now += look._KEPT_S + 1
+    looker.look("2.25.4")
+    looker.look(STUDY)
+    assert sorted(read) == sorted(files * 2)
 
 
 def test_a_slice_that_is_declared_and_not_there_is_missed(tmp_path: Path, database: Database, files):
