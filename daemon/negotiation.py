@@ -97,7 +97,7 @@ def read_request(body: memoryview) -> Request:
         pdu.decode(bytes((0x01, 0)) + len(body).to_bytes(4, "big") + bytes(body))
         primitive = pdu.to_primitive()
         called, calling = str(primitive.called_ae_title), str(primitive.calling_ae_title)
-    except Exception as error:
+    except Exception as error:  # a boundary: any bytes may come, and pynetdicom does not say what reading them raises
         raise BadRequest(type(error).__name__) from error
     return Request(clean_ae_title(calling), clean_ae_title(called), primitive)
 
@@ -136,7 +136,7 @@ def accept(request: Request, max_pdu_bytes: int) -> tuple[bytes, dict[int, Conte
         pdu = A_ASSOCIATE_AC()
         pdu.from_primitive(_answer(primitive, results, role_answers, max_pdu_bytes))
         encoded = pdu.encode()
-    except Exception as error:
+    except Exception as error:  # as above: what was read may hold values that pynetdicom can't answer
         raise BadRequest(type(error).__name__) from error
     return encoded, {
         int(one.context_id): Context(str(one.abstract_syntax), str(one.transfer_syntax[0]))

@@ -23,12 +23,6 @@ from pirtad.worker.ledger.tables import Instance
 IMAGE = encoded(image())
 
 
-@pytest.fixture
-def side(tmp_path):
-    with receiving_side(tmp_path) as side:
-        yield side
-
-
 def _rows(database) -> list[Instance]:
     with database.reading() as session:
         return list(session.scalars(select(Instance).order_by(Instance.id)))

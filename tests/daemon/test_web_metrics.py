@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from support.filled_ledger import fill, receive, report
-from support.ledger import new_ledger
 
 from pirtad.daemon.web.metrics import make_registry
 from pirtad.worker.contract import Stage, StudyState
@@ -32,13 +30,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Database]:
-    database = new_ledger(tmp_path)
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -6,21 +6,26 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pytest
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 
 from pirtad.worker.commitment import Reference, Report, Request
 from pirtad.worker.contract import JobMessage, Stage
+from pirtad.worker.courier import Courier
 from pirtad.worker.deliver import Outcome
-from pirtad.worker.ledger import claiming, deliveries, progress, receiving
+from pirtad.worker.errors import DeliveryPending
+from pirtad.worker.ledger import claiming, deliveries, progress, receiving, shipments
 from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.deliveries import KeptObject
 from support.ledger import receive
 
 T0 = 1000.0
+AWAY = ("no-connection", "no TCP connection")
 
 
 def write_object(data_dir: Path, sop_instance_uid: str, role: str = "narrative") -> KeptObject:
@@ -101,3 +106,15 @@ def none_kept(request: Request, reason: int = 0x0112) -> Report:
 
 def reference(kept: KeptObject) -> Reference:
     return Reference(str(BasicTextSRStorage), kept.sop_instance_uid)
+
+
+def pending(courier: Courier, job: ClaimedJob, loads: Any, now: float) -> DeliveryPending:
+    """What an attempt that leaves a destination waiting raises."""
+    with pytest.raises(DeliveryPending) as caught:
+        courier.carry(job, loads, now)
+    return caught.value
+
+
+def share(database: Database, job: ClaimedJob, name: str) -> shipments.Share:
+    """The job's share of that destination."""
+    return shipments.open_shares(database, job, (name,))[name]

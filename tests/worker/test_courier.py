@@ -7,13 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.shipping import T0, Scripted, all_kept, at_delivery, claim, load, none_kept, reference, write_object
+from support.shipping import (
+    AWAY,
+    T0,
+    Scripted,
+    all_kept,
+    at_delivery,
+    claim,
+    load,
+    none_kept,
+    pending,
+    reference,
+    share,
+    write_object,
+)
 
 from pirtad.worker.ask_commitment import CommitmentNotTaken, CommitmentUnsupported
 from pirtad.worker.commitment import Report
 from pirtad.worker.contract import JobState, Stage
 from pirtad.worker.courier import Courier
-from pirtad.worker.errors import DeliveryPending, DestinationRefused, DestinationUnavailable
+from pirtad.worker.errors import DestinationRefused, DestinationUnavailable
 from pirtad.worker.ledger import breakers, commitments, deliveries, operating, progress, publishing, shipments, views
 from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
@@ -22,7 +35,6 @@ from pirtad.worker.ledger.tables import Shipment
 from pirtad.worker.settings import Settings
 
 BASE_S, CAP_S, TIMEOUT_S = 4.0, 20.0, 60.0
-AWAY = ("no-connection", "no TCP connection")
 Make = Callable[..., Courier]
 
 
@@ -42,16 +54,6 @@ def courier(database: Database, tmp_path: Path) -> Make:
         return Courier(database, settings, targets, lambda: jitter)  # type: ignore[arg-type]
 
     return make
-
-
-def share(database: Database, job: ClaimedJob, name: str) -> shipments.Share:
-    return shipments.open_shares(database, job, (name,))[name]
-
-
-def pending(courier: Courier, job: ClaimedJob, loads: Any, now: float) -> DeliveryPending:
-    with pytest.raises(DeliveryPending) as caught:
-        courier.carry(job, loads, now)
-    return caught.value
 
 
 def test_one_dead_destination_holds_no_other_back(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.shipping import T0, Scripted, all_kept, at_delivery, claim, load, write_object
+from support.shipping import AWAY, T0, Scripted, all_kept, at_delivery, claim, load, write_object
 
 from pirtad.worker.courier import Courier
 from pirtad.worker.errors import DeliveryPending, DestinationUnavailable
@@ -18,7 +18,6 @@ from pirtad.worker.ledger.database import Database
 from pirtad.worker.ledger.shipment_rows import ShipmentState
 from pirtad.worker.settings import Settings
 
-AWAY = ("no-connection", "no TCP connection")
 AHEAD_S = 1e6
 Make = Callable[..., Courier]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
-from support.shipping import T0, Scripted, all_kept, at_delivery, load, none_kept, write_object
+from support.shipping import AWAY, T0, Scripted, all_kept, at_delivery, load, none_kept, pending, share, write_object
 
 from pirtad.worker.contract import JobMessage, JobState, Stage
 from pirtad.worker.courier import Courier
@@ -25,7 +25,6 @@ from pirtad.worker.pipeline import Pipeline
 from pirtad.worker.settings import QueueSettings, Settings
 from pirtad.worker.stages import run_stage
 
-AWAY = ("no-connection", "no TCP connection")
 Make = Callable[..., Courier]
 
 
@@ -50,16 +49,6 @@ def courier(database: Database, tmp_path: Path, pauses: list[float]) -> Make:
         return Courier(database, settings, targets, lambda: 0.0, pauses.append)  # type: ignore[arg-type]
 
     return make
-
-
-def pending(courier: Courier, job: ClaimedJob, loads: Any, now: float) -> DeliveryPending:
-    with pytest.raises(DeliveryPending) as caught:
-        courier.carry(job, loads, now)
-    return caught.value
-
-
-def share(database: Database, job: ClaimedJob, name: str) -> shipments.Share:
-    return shipments.open_shares(database, job, (name,))[name]
 
 
 def kinds(database: Database, job: ClaimedJob) -> list[str]:

@@ -7,11 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.shipping import T0, Scripted, all_kept, at_delivery, claim, load, none_kept, write_object
+from support.shipping import (
+    AWAY,
+    T0,
+    Scripted,
+    all_kept,
+    at_delivery,
+    claim,
+    load,
+    none_kept,
+    pending,
+    share,
+    write_object,
+)
 
 from pirtad.worker.contract import JobState, StudyState
 from pirtad.worker.courier import Courier
-from pirtad.worker.errors import DeliveryPending, DestinationRefused, DestinationUnavailable
+from pirtad.worker.errors import DestinationRefused, DestinationUnavailable
 from pirtad.worker.ledger import commitments, deliveries, operating, progress, retractions, shipments, views
 from pirtad.worker.ledger.claiming import ClaimedJob
 from pirtad.worker.ledger.database import Database
@@ -22,7 +34,6 @@ from pirtad.worker.rejection import RejectionReason
 from pirtad.worker.retention import Kept, why_kept
 from pirtad.worker.settings import Settings
 
-AWAY = ("no-connection", "no TCP connection")
 Make = Callable[..., Courier]
 
 
@@ -42,16 +53,6 @@ def courier(database: Database, tmp_path: Path) -> Make:
         return Courier(database, settings, targets, lambda: 0.0)  # type: ignore[arg-type]
 
     return make
-
-
-def pending(courier: Courier, job: ClaimedJob, loads: Any, now: float) -> DeliveryPending:
-    with pytest.raises(DeliveryPending) as caught:
-        courier.carry(job, loads, now)
-    return caught.value
-
-
-def share(database: Database, job: ClaimedJob, name: str) -> shipments.Share:
-    return shipments.open_shares(database, job, (name,))[name]
 
 
 def unanswered(database: Database, job: ClaimedJob, courier: Courier, loads: Any) -> float:
